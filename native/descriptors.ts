@@ -1,0 +1,52 @@
+// File descriptors below the runtime's own streams: reading without a buffer in between, and putting others in their place.
+
+import { check, EAGAIN, EINTR, errno, libc, SystemCallError } from "./libc.ts";
+
+const O_RDWR = 2;
+const O_CLOEXEC = 0x80000;
+const F_DUPFD_CLOEXEC = 1030;
+const POLLIN = 1;
+const SYS_CLOSE_RANGE = 436n; // x86_64 and aarch64 alike
+const CLOSE_RANGE_CLOEXEC = 4n;
+
+/**
+ * One read(2) straight into `space`, waiting for input where the descriptor does not block.
+ * Answers the number of bytes, 0 at the end of input. Throws SystemCallError.
+ */
+export function readInto(fd: number, space: Uint8Array): number {
+  for (;;) {
+    const count = Number(libc.read(fd, space, BigInt(space.byteLength)));
+    if (count >= 0) return count;
+    const reason = errno();
+    if (reason === EAGAIN) waitForInput(fd);
+    else if (reason !== EINTR) throw new SystemCallError("read", reason);
+  }
+}
+
+/** Makes `fd` refer to /dev/null; what it referred to is closed unless somebody else holds it. */
+export function replaceByNull(fd: number): void {
+  const path = Buffer.alloc(1024);
+  path.write("/dev/null");
+  const devNull = check("open", libc.open(path, O_RDWR | O_CLOEXEC, 0));
+  check("dup2", libc.dup2(devNull, fd));
+  libc.close(devNull);
+}
+
+/** A second descriptor for what `fd` refers to, 3 or above and closed on execve. */
+export function duplicate(fd: number): number {
+  return check("fcntl", libc.fcntl(fd, F_DUPFD_CLOEXEC, 3n));
+}
+
+/** Has every descriptor but the standard three closed by the next execve: the caller's and the runtime's alike. */
+export function closeOthersOnExec(): void {
+  const result = libc.syscall(SYS_CLOSE_RANGE, 3n, 0xffffffffn, CLOSE_RANGE_CLOEXEC, 0n, 0n, 0n);
+  check("close_range", result);
+}
+
+function waitForInput(fd: number): void {
+  // struct pollfd { int fd; short events; short revents; }, in a buffer too large to be moved by the engine
+  const pollfd = new DataView(new ArrayBuffer(1024));
+  pollfd.setInt32(0, fd, true);
+  pollfd.setInt16(4, POLLIN, true);
+  libc.poll(new Uint8Array(pollfd.buffer), 1n, -1);
+}

@@ -1,0 +1,114 @@
+// What a process may have done to it and may do: execve, dumpable, limits, privileges, tracer.
+
+import { ptr } from "bun:ffi";
+import { readFileSync } from "node:fs";
+
+import { check, libc } from "./libc.ts";
+
+const PR_GET_DUMPABLE = 3;
+const PR_SET_DUMPABLE = 4;
+const PR_SET_NAME = 15;
+const PR_SET_NO_NEW_PRIVS = 38;
+const PR_GET_NO_NEW_PRIVS = 39;
+const RLIMIT_CORE = 4;
+const RLIMIT_NOFILE = 7;
+
+/** Replaces the process by `path` (execve(2)); returns only by throwing SystemCallError. */
+export function execute(path: string, args: readonly string[], environment: Record<string, string>): never {
+  const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+  check("execve", libc.execve(cString(path), stringArray(args), stringArray(variables)));
+  throw new Error("execve returned");
+}
+
+/**
+ * Closes the process to everyone without CAP_SYS_PTRACE: ptrace, /proc/PID/mem and its kin, pidfd_getfd, core dumps (prctl(2)).
+ * Answers whether that holds. An execve of a readable file undoes it, so it comes after the last one.
+ */
+export function forbidInspection(): boolean {
+  libc.prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n);
+  return libc.prctl(PR_GET_DUMPABLE, 0n, 0n, 0n, 0n) === 0;
+}
+
+/** No execve from here on gives privileges the process has not (setuid and setcap files). Answers whether that holds. */
+export function forbidNewPrivileges(): boolean {
+  libc.prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n);
+  return libc.prctl(PR_GET_NO_NEW_PRIVS, 0n, 0n, 0n, 0n) === 1;
+}
+
+/**
+ * Sets RLIMIT_CORE to 1 byte, soft and hard. Not to 0: a core_pattern that pipes to a program ignores 0 but not 1 (core(5)).
+ * Where the hard limit is 0 already it stays 0, since raising it takes CAP_SYS_RESOURCE. Answers the limits that hold.
+ */
+export function limitCoreDumps(): Limits {
+  setLimits(RLIMIT_CORE, { soft: 1n, hard: 1n });
+  return limits(RLIMIT_CORE);
+}
+
+/** Raises the soft limit on open files to the hard one: with none left, a server answers nobody. Answers both. */
+export function raiseFileLimit(): Limits {
+  const { hard } = limits(RLIMIT_NOFILE);
+  setLimits(RLIMIT_NOFILE, { soft: hard, hard });
+  return limits(RLIMIT_NOFILE);
+}
+
+/** The process that traces this one, 0 for none (proc_pid_status(5)). */
+export function tracer(): number {
+  const line = /^TracerPid:\s*(\d+)$/m.exec(readFileSync("/proc/self/status", "latin1"));
+  if (line === null) throw new Error("no TracerPid in /proc/self/status");
+  return Number(line[1]);
+}
+
+/** The process's name in ps(1) and top(1), cut to 15 bytes by the kernel. */
+export function nameProcess(name: string): void {
+  const bytes = cString(name);
+  check("prctl", libc.prctl(PR_SET_NAME, BigInt(ptr(bytes)), 0n, 0n, 0n));
+}
+
+/** The environment the process was started with, from the kernel: what a `.env` file or code added since is not in it. */
+export function startingEnvironment(): Record<string, string> {
+  const block = readFileSync("/proc/self/environ", "utf8");
+  const entries = block.split("\0").filter((entry) => entry !== "");
+  return Object.fromEntries(entries.map((entry) => splitOnce(entry, "=")));
+}
+
+export type Limits = Readonly<{ soft: bigint; hard: bigint }>;
+
+function limits(resource: number): Limits {
+  const rlimit = new BigUint64Array(128);
+  check("getrlimit", libc.getrlimit(resource, rlimit));
+  return { soft: rlimit[0]!, hard: rlimit[1]! };
+}
+
+/** Callers look at what holds afterwards; that is the answer that counts. */
+function setLimits(resource: number, { soft, hard }: Limits): void {
+  const rlimit = new BigUint64Array(128);
+  rlimit[0] = soft;
+  rlimit[1] = hard;
+  libc.setrlimit(resource, rlimit);
+}
+
+// Bun 1.4.5 moves the bytes of typed arrays of 1,000 bytes or less, so everything whose address is taken is larger.
+const UNMOVED_BYTES = 1024;
+
+function cString(text: string): Uint8Array {
+  const bytes = Buffer.from(`${text}\0`);
+  return Buffer.concat([bytes], Math.max(bytes.byteLength, UNMOVED_BYTES));
+}
+
+/** A NULL-ended array of pointers to C strings, with the strings behind it in the same block, which keeps them alive. */
+function stringArray(texts: readonly string[]): Uint8Array {
+  const strings = texts.map((text) => Buffer.from(`${text}\0`));
+  const tableBytes = (strings.length + 1) * 8;
+  const block = Buffer.alloc(Buffer.concat(strings).byteLength + tableBytes + UNMOVED_BYTES);
+  let offset = tableBytes;
+  for (const [index, string] of strings.entries()) {
+    block.writeBigUInt64LE(BigInt(ptr(block) + offset), index * 8);
+    offset += string.copy(block, offset);
+  }
+  return block;
+}
+
+function splitOnce(text: string, separator: string): [string, string] {
+  const at = text.indexOf(separator);
+  return at === -1 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
+}

@@ -1,0 +1,69 @@
+// What can go wrong: the error that is meant for a person, the exit codes, and the error bodies that clients get.
+
+/** Every exit code of the program, as the README lists them. */
+export const EXIT = {
+  /** Asked to end, and ended. */
+  clean: 0,
+  /** Could not start: key, port, server-info file, platform. */
+  cannotStart: 1,
+  /** The command line is wrong. */
+  usage: 2,
+  /** Could not start again with a clean environment, or was not started clean. */
+  rebirth: 3,
+  /** A debugger is attached. */
+  traced: 4,
+  /** The process could not be made undumpable. */
+  dumpable: 5,
+  /** no_new_privs could not be set. */
+  newPrivileges: 6,
+  /** Core dumps could not be forbidden. */
+  coreDumps: 7,
+  /** The limit on open files could not be raised. */
+  fileLimit: 8,
+  /** Memory could not be locked, and --require-mlock was given. */
+  memoryLock: 9,
+  /** A bug of ours. */
+  internal: 70,
+} as const;
+
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** An error to be shown to a person as it is: lower case, no full stop, nothing from standard input, a header or a body. */
+export class UserError extends Error {
+  constructor(
+    message: string,
+    readonly exitCode: ExitCode = EXIT.cannotStart,
+    /** What the person can do about it, each on a line of its own. */
+    readonly hints: readonly string[] = [],
+  ) {
+    super(message);
+    this.name = "UserError";
+  }
+}
+
+/** The system's name for what went wrong (ENOENT, ECONNREFUSED, …), or the error's class: never its message, which may quote anything. */
+export function causeOf(error: unknown): string {
+  if (!(error instanceof Error)) return typeof error;
+  return "code" in error && typeof error.code === "string" ? error.code : error.name;
+}
+
+/** `code` in the error bodies of ours; clients may rely on these names. */
+export type ErrorCode =
+  | "route_refused"
+  | "host_refused"
+  | "browser_refused"
+  | "upstream_unreachable"
+  | "upstream_certificate"
+  | "upstream_broke_off"
+  | "upstream_unreadable"
+  | "upstream_timeout"
+  | "shutting_down"
+  | "internal_error";
+
+/**
+ * An answer of our own, in the shape that OpenAI's SDKs show to their users.
+ * https://platform.openai.com/docs/guides/error-codes
+ */
+export function errorResponse(status: number, code: ErrorCode, message: string): Response {
+  return Response.json({ error: { message, type: "proxy_error", param: null, code } }, { status });
+}

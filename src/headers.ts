@@ -1,0 +1,63 @@
+// Which header fields go which way. Pure; RFC 9110 throughout.
+
+import type { Authorization } from "./key.ts";
+
+/**
+ * Fields that end at the next hop (RFC 9110 §7.6.1), besides what Connection names, and two that go with them:
+ * Proxy-Authorization and Proxy-Authenticate are between a client and its next proxy (§11.7), and Trailer announces what
+ * Bun 1.4.5 does not carry (a request with trailers is answered 400, an answer's are dropped).
+ */
+const HOP_BY_HOP = [
+  "connection",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+] as const;
+
+/** Leave for a web page to read an answer, which no web page has from us, whatever the upstream says. */
+const CROSS_ORIGIN = [
+  "access-control-allow-credentials",
+  "access-control-allow-headers",
+  "access-control-allow-methods",
+  "access-control-allow-origin",
+  "access-control-allow-private-network",
+  "access-control-expose-headers",
+  "access-control-max-age",
+] as const;
+
+/**
+ * The fields for the upstream: all of the client's that are end-to-end, with our Authorization in place of the client's and
+ * without Host, which the URL decides. Authorization is set last, so no Connection field can name it away.
+ */
+export function toUpstream(client: Headers, authorization: Authorization): Headers {
+  const headers = new Headers(client);
+  dropHopByHop(headers);
+  headers.delete("host");
+  headers.set("authorization", authorization.exposeForUpstream());
+  return headers;
+}
+
+/** Leaves in the upstream's own Headers what the client gets; in place, because a copy of the answer costs a sixth of all throughput. */
+export function toClient(upstream: Headers): void {
+  dropHopByHop(upstream);
+  for (const name of CROSS_ORIGIN) upstream.delete(name);
+}
+
+function dropHopByHop(headers: Headers): void {
+  const named = headers.get("connection");
+  if (named !== null) dropNamed(headers, named);
+  for (const name of HOP_BY_HOP) headers.delete(name);
+}
+
+function dropNamed(headers: Headers, connection: string): void {
+  for (const option of connection.split(",")) {
+    const name = option.trim();
+    // RFC 9110 §5.6.2 token: what is none names no field, and Headers would throw at it.
+    if (/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(name)) headers.delete(name);
+  }
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/env bun
+// The entry point, and the only place that exits: options → rebirth → run; whatever is thrown → message and exit code.
+
+import { usage, versionLine } from "./cli.ts";
+import { EXIT, type ExitCode, UserError } from "./errors.ts";
+import { parseOptions } from "./options.ts";
+import { isReborn, rebirth } from "./rebirth.ts";
+import { run } from "./run.ts";
+import * as terminal from "./terminal.ts";
+
+async function main(): Promise<ExitCode> {
+  refuseOtherPlatforms();
+  const options = parseOptions(process.argv.slice(2));
+  if (options === "help" || options === "version") {
+    terminal.output(options === "help" ? await usage() : versionLine());
+    return EXIT.clean;
+  }
+  const environment = { ...process.env } as Record<string, string>;
+  if (!isReborn(environment)) rebirth(options, environment);
+  await run(options, environment);
+  return EXIT.clean;
+}
+
+function refuseOtherPlatforms(): void {
+  if (process.platform === "linux" && (process.arch === "x64" || process.arch === "arm64")) return;
+  throw new UserError(
+    `only Linux on x64 and arm64 is supported, not ${process.platform} on ${process.arch}`,
+    EXIT.cannotStart,
+    ["nothing here could be promised elsewhere: what keeps the key from others are Linux system calls"],
+  );
+}
+
+function exitCodeOf(thrown: unknown): ExitCode {
+  terminal.failure(thrown);
+  return thrown instanceof UserError ? thrown.exitCode : EXIT.internal;
+}
+
+process.on("uncaughtException", (thrown) => process.exit(exitCodeOf(thrown)));
+process.on("unhandledRejection", (thrown) => process.exit(exitCodeOf(thrown)));
+process.exit(await main().catch(exitCodeOf));

@@ -1,0 +1,78 @@
+// The life of the process after the second start, in order: harden, key, serve, server-info, wait.
+
+import { replaceByNull } from "../native/descriptors.ts";
+import { type Environment, trustVariables } from "./environment.ts";
+import { harden } from "./harden.ts";
+import { readKeyFromStandardInput } from "./key.ts";
+import type { Options } from "./options.ts";
+import { writeServerInfo } from "./server-info.ts";
+import { listen } from "./server.ts";
+import * as terminal from "./terminal.ts";
+import { Upstream } from "./upstream.ts";
+
+/** Runs until it is asked to end. Throws UserError where it cannot start. */
+export async function run(options: Options, environment: Environment): Promise<void> {
+  const protections = harden(options);
+  const ending = endings();
+
+  const { authorization, missing } = readKeyFromStandardInput();
+  replaceByNull(0);
+  terminal.silenceRuntime();
+
+  const upstream = new Upstream(options.upstreamUrl, authorization);
+  const server = listen(options, upstream, ending.end);
+  const info =
+    options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, server.port);
+  try {
+    process.on("exit", () => info?.remove());
+    reportStart(server.port, options, environment);
+    reportProtections(
+      protections.held,
+      [...protections.warnings, ...missing.map(notHeld)],
+      protections.hints,
+    );
+    await ending.asked;
+    info?.remove();
+    await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
+  } finally {
+    info?.remove();
+  }
+}
+
+type Endings = {
+  end: () => void;
+  /** Resolved by the first signal or GET /shutdown. */
+  asked: Promise<void>;
+  /** Resolved by the second signal. */
+  insisted: Promise<void>;
+};
+
+/** SIGTERM, SIGINT and SIGHUP end the program; a second one ends it at once. SIGUSR1 would kill Bun 1.4.5 without a handler. */
+function endings(): Endings {
+  const asked = Promise.withResolvers<void>();
+  const insisted = Promise.withResolvers<void>();
+  let signals = 0;
+  const onSignal = (): void => (++signals === 1 ? asked : insisted).resolve();
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, onSignal);
+  process.on("SIGUSR1", () => {});
+  return { end: () => asked.resolve(), asked: asked.promise, insisted: insisted.promise };
+}
+
+function reportStart(port: number, { upstreamUrl }: Options, environment: Environment): void {
+  // A query may be anything, an api-version or a secret; it is left out.
+  terminal.info(
+    `listening on http://127.0.0.1:${port}, forwarding to ${upstreamUrl.origin}${upstreamUrl.pathname}`,
+  );
+  const trust = trustVariables(environment);
+  if (trust.length > 0) terminal.info(`in force from the environment: ${trust.join(" ")}`);
+}
+
+function reportProtections(held: string[], warnings: string[], hints: string[]): void {
+  terminal.info(`protections: ${held.join(", ")}`);
+  for (const text of warnings) terminal.warning(text);
+  for (const text of hints) terminal.hint(text);
+}
+
+function notHeld(call: string): string {
+  return `${call} failed for the pages the key was read into`;
+}

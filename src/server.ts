@@ -1,0 +1,85 @@
+// The listening side: Bun.serve, the routes, and how serving ends.
+
+import { causeOf, errorResponse, UserError } from "./errors.ts";
+import { failedExchange, forward } from "./forward.ts";
+import type { Options } from "./options.ts";
+import {
+  type Refusal,
+  refuseExchange,
+  refuseShutdown,
+  ROUTE,
+  ROUTE_REFUSED,
+  SHUTDOWN_ROUTE,
+} from "./policy.ts";
+import type { Upstream } from "./upstream.ts";
+
+export type Listening = {
+  port: number;
+  /** Stops accepting at once, waits at most `timeoutMs` for exchanges in flight, then breaks them off. */
+  stop: (timeoutMs: number) => Promise<void>;
+};
+
+/** How long a connection may be without a complete request: without a limit, idle connections use up all descriptors. */
+const IDLE_TIMEOUT_SECONDS = 30;
+const NO_TIMEOUT = 0;
+
+/** Listens on 127.0.0.1 and forwards; `askedToEnd` is called for each `GET /shutdown` that may pass. Throws UserError. */
+export function listen(options: Options, upstream: Upstream, askedToEnd: () => void): Listening {
+  const exchange = (request: Request, server: Bun.Server<undefined>): Response | Promise<Response> => {
+    const refusal = refuseExchange(request);
+    if (refusal !== undefined) return refused(refusal);
+    return forward(request, upstream, () => server.timeout(request, NO_TIMEOUT));
+  };
+  const shutdown = (request: Request): Response => {
+    const refusal = options.httpShutdown ? refuseShutdown(request) : ROUTE_REFUSED;
+    if (refusal !== undefined) return refused(refusal);
+    askedToEnd();
+    return new Response(null, { status: 200 });
+  };
+  const server = openServer(options.port, {
+    // The route table compares the raw path: /v1/x/../responses and its like, which `request.url` shows resolved, do not match.
+    routes: { [ROUTE]: exchange, [SHUTDOWN_ROUTE]: shutdown },
+    fetch: () => refused(ROUTE_REFUSED),
+    error: (error) => failedExchange(error),
+  });
+  return { port: server.port!, stop: (timeoutMs) => stop(server, timeoutMs) };
+}
+
+type Handlers = {
+  routes: Record<string, (request: Request, server: Bun.Server<undefined>) => Response | Promise<Response>>;
+  fetch: (request: Request) => Response;
+  error: (error: Error) => Response;
+};
+
+function openServer(port: number, handlers: Handlers): Bun.Server<undefined> {
+  try {
+    return Bun.serve({
+      hostname: "127.0.0.1",
+      port,
+      // Without this, Bun 1.4.5 sets SO_REUSEPORT when `development` is false: another process could take a share of the requests.
+      reusePort: false,
+      // The default answers an exception with a page of our source code.
+      development: false,
+      idleTimeout: IDLE_TIMEOUT_SECONDS,
+      // The default answers 413 from 128 MB on; what is too large is the upstream's to say.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      ...handlers,
+    });
+  } catch (error) {
+    throw new UserError(`cannot listen on 127.0.0.1:${port} (${causeOf(error)})`, undefined, [
+      "leave --port out to get a free port, and read it from the --server-info file",
+    ]);
+  }
+}
+
+function refused({ code, message }: Refusal): Response {
+  return errorResponse(403, code, message);
+}
+
+async function stop(server: Bun.Server<undefined>, timeoutMs: number): Promise<void> {
+  const timer = Promise.withResolvers<void>();
+  const timeout = setTimeout(timer.resolve, timeoutMs);
+  await Promise.race([server.stop(), timer.promise]);
+  clearTimeout(timeout);
+  await server.stop(true);
+}
