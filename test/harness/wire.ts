@@ -1,0 +1,122 @@
+// Raw bytes on a connection to the proxy, and what comes back until the other side closes or nothing more is expected.
+
+import { connect, type Socket } from "node:net";
+
+export type Wire = {
+  /** Everything received so far, a character a byte. */
+  received: string;
+  /** How the other side ended the connection, undefined while it has not. */
+  closed: "end" | "reset" | undefined;
+  send: (bytes: string) => void;
+  /** Resolves when `pattern` has been received or the connection is closed. */
+  until: (pattern: RegExp) => Promise<string>;
+  /** Resolves when the other side has closed or reset the connection. */
+  untilClosed: () => Promise<"end" | "reset">;
+  socket: Socket;
+};
+
+/** Connects and sends `bytes`, one character a byte. */
+export async function open(port: number, bytes = ""): Promise<Wire> {
+  const socket = connect({ port, host: "127.0.0.1", noDelay: true });
+  const looking = new Set<() => void>();
+  const look = (): void => looking.forEach((one) => one());
+  const wire: Wire = {
+    received: "",
+    closed: undefined,
+    socket,
+    send: (more) => void socket.write(Buffer.from(more, "latin1")),
+    until: (pattern) =>
+      waitUntil(
+        () => pattern.test(wire.received) || wire.closed !== undefined,
+        () => wire.received,
+      ),
+    untilClosed: () =>
+      waitUntil(
+        () => wire.closed !== undefined,
+        () => wire.closed!,
+      ),
+  };
+  function waitUntil<T>(holds: () => boolean, value: () => T): Promise<T> {
+    return new Promise((resolve) => {
+      const one = (): void => {
+        if (!holds()) return;
+        looking.delete(one);
+        resolve(value());
+      };
+      looking.add(one);
+      one();
+    });
+  }
+  socket.on("data", (chunk) => {
+    wire.received += chunk.toString("latin1");
+    look();
+  });
+  socket.on("error", () => {
+    wire.closed = "reset";
+    look();
+  });
+  socket.on("end", () => {
+    wire.closed ??= "end";
+    look();
+  });
+  socket.on("close", () => {
+    wire.closed ??= "end";
+    look();
+  });
+  await new Promise((resolve) => socket.once("connect", resolve));
+  if (bytes !== "") wire.send(bytes);
+  return wire;
+}
+
+export type Answer = { status: number; fields: [name: string, value: string][]; body: string; raw: string };
+
+/** Sends one request and reads one whole answer (a Content-Length, chunks, or up to the end), then closes. */
+export async function roundTrip(port: number, request: string): Promise<Answer> {
+  const wire = await open(port, request);
+  await wire.until(/^HTTP\/1\.1 (?!1\d\d)[\s\S]*?\r\n\r\n/m);
+  const end = () => parseAnswer(wire.received, wire.closed !== undefined);
+  while (end() === undefined && wire.closed === undefined) {
+    const seen = wire.received.length;
+    await wire.until(new RegExp(`^[\\s\\S]{${seen + 1},}`));
+  }
+  wire.socket.destroy();
+  return end() ?? { status: 0, fields: [], body: "", raw: wire.received };
+}
+
+/** The final answer in `raw`, once it is whole. */
+export function parseAnswer(raw: string, closed: boolean): Answer | undefined {
+  const text = raw.replace(/^(HTTP\/1\.1 1\d\d [\s\S]*?\r\n\r\n)+/, "");
+  const [head, ...rest] = text.split("\r\n\r\n");
+  const body = rest.join("\r\n\r\n");
+  const { first, fields } = parseHead(head ?? "");
+  const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(first)?.[1]);
+  if (rest.length === 0 || Number.isNaN(status)) return undefined;
+  const length = fields.find(([name]) => name === "content-length")?.[1];
+  const chunked = fields.some(([name, value]) => name === "transfer-encoding" && value === "chunked");
+  const isWhole = chunked ? /(^|\r\n)0\r\n\r\n$/.test(body) : body.length >= Number(length ?? 0);
+  if (!isWhole && !closed) return undefined;
+  return { status, fields, body: chunked ? unchunk(body) : body, raw };
+}
+
+/** The first line and the fields of a head; names in lower case, order and repetition kept. */
+export function parseHead(head: string): { first: string; fields: [string, string][] } {
+  const [first = "", ...lines] = head.split("\r\n");
+  const fields = lines.map((line): [string, string] => {
+    const colon = line.indexOf(":");
+    return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
+  });
+  return { first, fields };
+}
+
+/** The bytes that a chunked body carries. */
+export function unchunk(body: string): string {
+  let content = "";
+  let rest = body;
+  for (;;) {
+    const size = Number.parseInt(/^([0-9a-f]+)[^\r]*\r\n/i.exec(rest)?.[1] ?? "0", 16);
+    const start = rest.indexOf("\r\n") + 2;
+    if (size === 0) return content;
+    content += rest.slice(start, start + size);
+    rest = rest.slice(start + size + 2);
+  }
+}
