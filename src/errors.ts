@@ -52,6 +52,7 @@ export type ErrorCode =
   | "route_refused"
   | "host_refused"
   | "browser_refused"
+  | "length_refused"
   | "upstream_unreachable"
   | "upstream_certificate"
   | "upstream_broke_off"

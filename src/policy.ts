@@ -13,7 +13,12 @@ export type Head = { method: string; url: string; headers: Pick<Headers, "get" |
 
 /** The rule that keeps a request for POST /v1/responses from the upstream, or undefined: it may pass. */
 export function refuseExchange(head: Head): Refusal | undefined {
-  return refuseOtherMethods(head, "POST") ?? refuseQuery(head) ?? refuseStrangers(head);
+  return (
+    refuseOtherMethods(head, "POST") ??
+    refuseQuery(head) ??
+    refuseStrangers(head) ??
+    refuseUnclearLength(head)
+  );
 }
 
 /** The rule that keeps a request from ending the program, or undefined. */
@@ -62,5 +67,14 @@ function refuseBrowserRequests({ headers }: Head): Refusal | undefined {
   return {
     code: "browser_refused",
     message: `refused by responses-api-proxy: requests from web pages do not pass (Origin, Sec-Fetch-Site); only POST ${ROUTE} from programs does`,
+  };
+}
+
+/** RFC 9110 §8.6 leaves a repeated Content-Length, even an identical one, to be refused; Bun's parser lets that one through, as "2, 2". */
+function refuseUnclearLength({ headers }: Head): Refusal | undefined {
+  if (/^\d+$/.test(headers.get("content-length") ?? "0")) return undefined;
+  return {
+    code: "length_refused",
+    message: `refused by responses-api-proxy: Content-Length must stand once; only POST ${ROUTE} passes`,
   };
 }

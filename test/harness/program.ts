@@ -25,7 +25,12 @@ export type Start = {
   binary?: string;
 };
 
-export type Ended = { exitCode: number | null; signal: string | null; stdout: string; stderr: string };
+export type Ended = {
+  exitCode: number | null;
+  signal: NodeJS.Signals | number | null;
+  stdout: string;
+  stderr: string;
+};
 
 /** Runs the program to its end. */
 export async function runProgram(start: Start): Promise<Ended> {
