@@ -58,7 +58,6 @@ export type ErrorCode =
   | "upstream_broke_off"
   | "upstream_unreadable"
   | "upstream_timeout"
-  | "shutting_down"
   | "internal_error";
 
 /**

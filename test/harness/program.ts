@@ -16,8 +16,8 @@ export const BARE_ENVIRONMENT = { PATH: "/usr/bin:/bin", HOME: "/nonexistent" };
 
 export type Start = {
   args?: readonly string[];
-  /** What is piped in, as it is. */
-  input?: string | Uint8Array;
+  /** What is piped in, as it is; or the descriptor that is to be standard input. */
+  input?: string | Uint8Array | number;
   env?: Record<string, string>;
   cwd?: string;
   /** What starts the program, e.g. ["setpriv", "--reuid=1234", …]. */

@@ -1,0 +1,153 @@
+// The server-info file: its one line, who may read it, what stands in its way, and when it goes.
+
+import { describe, expect, test } from "bun:test";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+
+import { Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
+import { RawUpstream } from "./harness/upstream.ts";
+import { open } from "./harness/wire.ts";
+
+const upstream = new RawUpstream();
+
+function start(file: string, cwd = "/"): Promise<Proxy> {
+  return Proxy.start({
+    args: ["--http-shutdown", "--server-info", file, `--upstream-url=${upstream.url}`],
+    cwd,
+  });
+}
+
+describe("is written", () => {
+  test("as one line, readable by all, in directories made for it, and nothing stays beside it", async () => {
+    const directory = temporaryDirectory();
+    const file = join(directory, "made/for/it/server-info.json");
+    const proxy = await start(file);
+    expect(readFileSync(file, "utf8")).toBe(`{"port":${proxy.port},"pid":${proxy.pid}}\n`);
+    expect(statSync(file).mode & 0o7777).toBe(0o644);
+    expect(readdirSync(join(directory, "made/for/it"))).toEqual(["server-info.json"]);
+    await proxy.stop();
+    expect(existsSync(file)).toBe(false);
+  });
+
+  test("readable by all under a umask that forbids it", async () => {
+    const file = join(temporaryDirectory(), "server-info.json");
+    const launcher = ["sh", "-c", 'umask 077; exec "$0" "$@"'];
+    await Proxy.start({ launcher, args: ["--server-info", file] });
+    expect(statSync(file).mode & 0o777).toBe(0o644);
+  });
+
+  test("relative to the directory the program was started in", async () => {
+    const cwd = temporaryDirectory();
+    const proxy = await start("info.json", cwd);
+    expect(JSON.parse(readFileSync(join(cwd, "info.json"), "utf8"))).toEqual({
+      port: proxy.port,
+      pid: proxy.pid,
+    });
+  });
+
+  test("only once connections are accepted", async () => {
+    const file = join(temporaryDirectory(), "server-info.json");
+    const starting = start(file);
+    while (!existsSync(file)) await Bun.sleep(1);
+    const wire = await open(JSON.parse(readFileSync(file, "utf8")).port);
+    wire.socket.destroy();
+    await starting;
+  });
+
+  test("in place of what is there: a file of an earlier run", async () => {
+    const file = join(temporaryDirectory(), "server-info.json");
+    writeFileSync(file, "stale, and longer than what replaces it, so that a plain overwrite would show");
+    chmodSync(file, 0o666);
+    const proxy = await start(file);
+    expect(readFileSync(file, "utf8")).toBe(`{"port":${proxy.port},"pid":${proxy.pid}}\n`);
+    expect(statSync(file).mode & 0o777).toBe(0o644);
+  });
+
+  test("in place of a symlink, never through it", async () => {
+    const directory = temporaryDirectory();
+    const victim = join(directory, "victim");
+    const file = join(directory, "server-info.json");
+    writeFileSync(victim, "untouched");
+    symlinkSync(victim, file);
+    const proxy = await start(file);
+    expect(readFileSync(victim, "utf8")).toBe("untouched");
+    expect(lstatSync(file).isSymbolicLink()).toBe(false);
+    await proxy.stop();
+    expect(readFileSync(victim, "utf8")).toBe("untouched");
+  });
+
+  test("in place of a FIFO, without waiting for its reader", async () => {
+    const file = join(temporaryDirectory(), "server-info.json");
+    await Bun.spawn(["mkfifo", file]).exited;
+    await start(file);
+    expect(lstatSync(file).isFile()).toBe(true);
+  });
+});
+
+describe("cannot be written: one line, exit code 1, nothing left behind", () => {
+  test("a directory is there", async () => {
+    const directory = temporaryDirectory();
+    const file = join(directory, "server-info.json");
+    mkdirSync(file);
+    const ended = await runProgram({ args: ["--server-info", file], input: "sk-x\n" });
+    expect(ended).toEqual({
+      exitCode: 1,
+      signal: null,
+      stdout: "",
+      stderr: `responses-api-proxy: error: cannot write --server-info '${file}' (EISDIR)\nresponses-api-proxy: hint: name a file in that directory\n`,
+    });
+    expect(readdirSync(directory)).toEqual(["server-info.json"]);
+  });
+
+  test("a file is where a directory should be", async () => {
+    const directory = temporaryDirectory();
+    writeFileSync(join(directory, "file"), "");
+    const { exitCode, stderr } = await runProgram({
+      args: ["--server-info", join(directory, "file/x")],
+      input: "sk-x\n",
+    });
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(
+      /^responses-api-proxy: error: cannot write --server-info '[^']+' \((ENOTDIR|EEXIST)\)\n$/,
+    );
+  });
+});
+
+describe("is removed", () => {
+  test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("at %s", async (signal) => {
+    const file = join(temporaryDirectory(), "server-info.json");
+    const proxy = await start(file);
+    proxy.signal(signal);
+    expect((await proxy.ended()).exitCode).toBe(0);
+    expect(existsSync(file)).toBe(false);
+  });
+
+  test("at GET /shutdown", async () => {
+    const file = join(temporaryDirectory(), "server-info.json");
+    const proxy = await start(file);
+    expect((await fetch(`${proxy.baseUrl}/shutdown`)).status).toBe(200);
+    expect((await proxy.ended()).exitCode).toBe(0);
+    expect(existsSync(file)).toBe(false);
+  });
+
+  test("but not when another has taken its place", async () => {
+    const directory = temporaryDirectory();
+    const file = join(directory, "server-info.json");
+    const proxy = await start(file);
+    writeFileSync(join(directory, "other"), "another's");
+    renameSync(join(directory, "other"), file);
+    await proxy.stop();
+    expect(readFileSync(file, "utf8")).toBe("another's");
+  });
+});
