@@ -1,38 +1,38 @@
 // The command line as citty sees it: each flag once, with the sentence that --help shows.
 
-import { defineCommand, renderUsage } from "citty";
+import { type ArgsDef, defineCommand, renderUsage } from "citty";
 
 import { description, name, version } from "../package.json" with { type: "json" };
 
-export const command = defineCommand({
-  meta: { name, version, description },
-  args: {
-    port: { type: "string", valueHint: "PORT", description: "Port on 127.0.0.1 (default: 0, a free one)" },
-    "server-info": {
-      type: "string",
-      valueHint: "FILE",
-      description: 'Write {"port":N,"pid":N} there once connections are accepted',
-    },
-    "http-shutdown": { type: "boolean", description: "Let any client end the proxy with GET /shutdown" },
-    "upstream-url": {
-      type: "string",
-      valueHint: "URL",
-      description: "Where requests go (default: https://api.openai.com/v1/responses)",
-    },
-    "insecure-upstream": {
-      type: "boolean",
-      description: "Allow plain http to a host that is not loopback: the key travels unencrypted",
-    },
-    "require-mlock": { type: "boolean", description: "Refuse to start where memory cannot be locked" },
-    "shutdown-timeout": {
-      type: "string",
-      valueHint: "SECONDS",
-      description: "How long exchanges in flight may take to end (default: 10)",
-    },
-    help: { type: "boolean", description: "Show this" },
-    version: { type: "boolean", description: "Show the version" },
+/** Every flag, with the sentence that --help shows. */
+export const FLAGS = {
+  port: { type: "string", valueHint: "PORT", description: "Port on 127.0.0.1 (default: 0, a free one)" },
+  "server-info": {
+    type: "string",
+    valueHint: "FILE",
+    description: 'Write {"port":N,"pid":N} there once connections are accepted',
   },
-});
+  "http-shutdown": { type: "boolean", description: "Let any client end the proxy with GET /shutdown" },
+  "upstream-url": {
+    type: "string",
+    valueHint: "URL",
+    description: "Where requests go (default: https://api.openai.com/v1/responses)",
+  },
+  "insecure-upstream": {
+    type: "boolean",
+    description: "Allow plain http to a host that is not loopback: the key travels unencrypted",
+  },
+  "require-mlock": { type: "boolean", description: "Refuse to start where memory cannot be locked" },
+  "shutdown-timeout": {
+    type: "string",
+    valueHint: "SECONDS",
+    description: "How long exchanges in flight may take to end (default: 10)",
+  },
+  help: { type: "boolean", description: "Show this" },
+  version: { type: "boolean", description: "Show the version" },
+} as const satisfies ArgsDef;
+
+export const command = defineCommand({ meta: { name, version, description }, args: FLAGS });
 
 /** The text of --help, without colours. */
 export async function usage(): Promise<string> {

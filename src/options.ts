@@ -1,11 +1,8 @@
 // Raw arguments → Options, or a UserError. Nothing is opened, nothing is looked up.
 
 import { resolve } from "node:path";
-import { parseArgs } from "node:util";
 
-import { command } from "./cli.ts";
-import { EXIT, UserError } from "./errors.ts";
-import { nearest } from "./nearest.ts";
+import { type Flag, quote, readFlags, usageError } from "./arguments.ts";
 
 /** What the user asked for, checked. */
 export type Options = Readonly<{
@@ -25,22 +22,6 @@ export const DEFAULT_UPSTREAM_URL = "https://api.openai.com/v1/responses";
 const DEFAULT_SHUTDOWN_TIMEOUT_SECONDS = 10;
 const MAX_SHUTDOWN_TIMEOUT_SECONDS = 3600;
 
-type Flag = keyof typeof flags;
-type Given = Partial<Record<Flag, string | true>>;
-
-const flags = command.args as Record<
-  | "port"
-  | "server-info"
-  | "http-shutdown"
-  | "upstream-url"
-  | "insecure-upstream"
-  | "require-mlock"
-  | "shutdown-timeout"
-  | "help"
-  | "version",
-  { type: "string" | "boolean" }
->;
-
 /** Checks the raw arguments; throws UserError with exit code 2. `help` and `version` go before everything else. */
 export function parseOptions(rawArguments: readonly string[]): Options | "help" | "version" {
   const given = readFlags(rawArguments);
@@ -48,18 +29,15 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
   if (given.version) return "version";
   const insecureUpstream = given["insecure-upstream"] === true;
   const options = {
-    port: parseNumber("port", given.port as string | undefined, 65_535) ?? 0,
-    serverInfo: parsePath("server-info", given["server-info"] as string | undefined),
+    port: parseNumber("port", given.port, 65_535) ?? 0,
+    serverInfo: parsePath("server-info", given["server-info"]),
     httpShutdown: given["http-shutdown"] === true,
-    upstreamUrl: parseUpstreamUrl(
-      (given["upstream-url"] as string) ?? DEFAULT_UPSTREAM_URL,
-      insecureUpstream,
-    ),
+    upstreamUrl: parseUpstreamUrl(given["upstream-url"] ?? DEFAULT_UPSTREAM_URL, insecureUpstream),
     insecureUpstream,
     requireMlock: given["require-mlock"] === true,
     shutdownTimeoutMs:
       1000 *
-      (parseNumber("shutdown-timeout", given["shutdown-timeout"] as string, MAX_SHUTDOWN_TIMEOUT_SECONDS) ??
+      (parseNumber("shutdown-timeout", given["shutdown-timeout"], MAX_SHUTDOWN_TIMEOUT_SECONDS) ??
         DEFAULT_SHUTDOWN_TIMEOUT_SECONDS),
   };
   refuseUpstreamOnOwnPort(options);
@@ -82,43 +60,6 @@ export function toArguments(options: Options): string[] {
 /** Whether a URL's host can only be this machine. */
 export function isLoopback({ hostname }: URL): boolean {
   return hostname === "localhost" || hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(hostname);
-}
-
-/**
- * citty takes unknown flags, extra words and missing values without complaint (0.2.2), so the arguments are read by
- * node:util's parseArgs and every token is judged here.
- */
-function readFlags(rawArguments: readonly string[]): Given {
-  const { tokens } = parseArgs({
-    args: [...rawArguments],
-    options: Object.fromEntries(Object.entries(flags).map(([name, { type }]) => [name, { type }])),
-    strict: false,
-    tokens: true,
-  });
-  const given: Given = {};
-  for (const token of tokens) {
-    if (token.kind === "positional") throw unexpectedWord(token.value);
-    if (token.kind === "option-terminator") throw unexpectedWord("--");
-    if (!token.rawName.startsWith("--") || !Object.hasOwn(flags, token.name))
-      throw unknownFlag(token.rawName);
-    const name = token.name as Flag;
-    if (given[name] !== undefined) throw usageError(`--${name} is given more than once`);
-    given[name] = flags[name].type === "boolean" ? readSwitch(name, token) : readValue(name, token);
-  }
-  return given;
-}
-
-type OptionToken = { value?: string | undefined; inlineValue?: boolean | undefined };
-
-function readSwitch(name: Flag, { value }: OptionToken): true {
-  if (value !== undefined) throw usageError(`--${name} takes no value, got ${quote(value)}`);
-  return true;
-}
-
-function readValue(name: Flag, { value, inlineValue }: OptionToken): string {
-  const isNextFlag = !inlineValue && value?.startsWith("-");
-  if (value === undefined || value === "" || isNextFlag) throw usageError(`--${name} needs a value`);
-  return value;
 }
 
 function parseNumber(name: Flag, text: string | undefined, maximum: number): number | undefined {
@@ -165,39 +106,6 @@ function refuseUpstreamOnOwnPort({ port, upstreamUrl }: Pick<Options, "port" | "
   }
 }
 
-function unknownFlag(flag: string): UserError {
-  const suggestion = nearest(
-    flag,
-    Object.keys(flags).map((name) => `--${name}`),
-  );
-  return usageError(
-    `unknown flag ${quote(flag)}`,
-    suggestion === undefined ? [] : [`did you mean ${suggestion}?`],
-  );
-}
-
-function unexpectedWord(word: string): UserError {
-  // The commonest mistake of all, and the one word that must not be repeated on a terminal.
-  if (/^(sk-|Bearer)/i.test(word)) {
-    return usageError("the key must not be an argument: every user can read those", [
-      "pipe it in: printenv OPENAI_API_KEY | env -u OPENAI_API_KEY responses-api-proxy",
-      "treat that key as known to others on this host",
-    ]);
-  }
-  return usageError(`unexpected argument ${quote(word)}`);
-}
-
-function usageError(
-  message: string,
-  hints: readonly string[] = ["responses-api-proxy --help shows all flags"],
-) {
-  return new UserError(message, EXIT.usage, hints);
-}
-
 function withoutUserInfo(text: string): string {
   return text.replace(/\/\/[^/]*@/, "//…@");
-}
-
-function quote(text: string): string {
-  return `'${text.length > 200 ? `${text.slice(0, 200)}…` : text}'`;
 }

@@ -1,0 +1,77 @@
+// The cut of the code, kept: who may import what, and the things that exist in one place only.
+
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { basename } from "node:path";
+
+const FILES = [...new Bun.Glob("{src,native}/*.ts").scanSync(".")].sort();
+const sources = new Map(FILES.map((file) => [file, readFileSync(file, "utf8")]));
+const code = (file: string): string => sources.get(file)!.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
+const filesWith = (pattern: RegExp): string[] => FILES.filter((file) => pattern.test(code(file)));
+
+const imports = (file: string): string[] =>
+  [...code(file).matchAll(/^(?:import|export)\b(?! type)[^;]*?from "([^"]+)"/gms)].map(([, from]) => from!);
+
+describe("in one place only", () => {
+  const ONLY: [what: string, pattern: RegExp, files: string[]][] = [
+    ["dlopen", /\bdlopen\(/, ["native/libc.ts"]],
+    ["process.exit", /\bprocess\.exit\b/, ["src/main.ts"]],
+    [
+      "writing to the terminal",
+      /\bwriteSync\([12d]|\bconsole\.|process\.(stdout|stderr)|createConsola\(/,
+      ["src/terminal.ts"],
+    ],
+    ["fetch", /(?<![.\w])fetch\(/, ["src/upstream.ts"]],
+    ["Bun.serve", /\bBun\.serve\(/, ["src/server.ts"]],
+    ["the key's value", /\bexposeForUpstream\(\)/, ["src/headers.ts", "src/key.ts"]],
+    ["process.env", /\bprocess\.env\b/, ["src/main.ts"]],
+    ["execve", /\blibc\.execve\b/, ["native/process.ts"]],
+  ];
+  test.each(ONLY)("%s", (_what, pattern, files) => {
+    expect(filesWith(pattern)).toEqual(files);
+  });
+});
+
+describe("dependencies point one way", () => {
+  test("native/ knows nothing of src/", () => {
+    const upwards = FILES.filter((file) => file.startsWith("native/")).flatMap((file) =>
+      imports(file).filter((from) => from.includes("src/")),
+    );
+    expect(upwards).toEqual([]);
+  });
+
+  test("policy and headers are pure: they import nothing that runs", () => {
+    expect(imports("src/policy.ts")).toEqual([]);
+    expect(imports("src/headers.ts")).toEqual([]);
+    for (const file of ["src/policy.ts", "src/headers.ts"])
+      expect(code(file)).not.toMatch(/\b(Bun|process|globalThis|await)\b/);
+  });
+
+  test("no cycles", () => {
+    const within = new Map(
+      FILES.map((file) => [
+        file,
+        imports(file)
+          .filter((from) => from.startsWith("."))
+          .map((from) => FILES.find((other) => basename(other) === basename(from))!),
+      ]),
+    );
+    const walk = (file: string, path: string[]): void => {
+      expect(path).not.toContain(file);
+      for (const next of within.get(file) ?? []) if (next !== undefined) walk(next, [...path, file]);
+    };
+    walk("src/main.ts", []);
+  });
+
+  test("nothing from outside but citty and consola", () => {
+    const outside = new Set(FILES.flatMap(imports).filter((from) => !/^(\.|node:|bun:)/.test(from)));
+    expect([...outside].sort()).toEqual(["citty", "consola/basic"]);
+  });
+});
+
+test("every file opens with what it is responsible for, and none grows past 200 lines", () => {
+  for (const [file, text] of sources) {
+    expect(text.replace(/^#!.*\n/, ""), file).toStartWith("// ");
+    expect(text.split("\n").length, file).toBeLessThanOrEqual(200);
+  }
+});
