@@ -1,8 +1,9 @@
 // The program under test: the compiled binary as a child process, and what it said when something is not as expected.
 
-import { afterAll } from "bun:test";
 import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
+
+import { atEnd } from "./cleanup.ts";
 
 /** What `npm run build` makes; `verify` builds before it tests. */
 export const BINARY = resolve(import.meta.dir, "../../dist/responses-api-proxy");
@@ -104,7 +105,7 @@ export class Proxy {
 export function temporaryDirectory(): string {
   const directory = mkdtempSync("/tmp/responses-api-proxy-test-");
   chmodSync(directory, 0o755);
-  cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
+  atEnd(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
 }
 
@@ -121,12 +122,6 @@ export function isAlive(pid: number): boolean {
   return existsSync(`/proc/${pid}`) && !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 }
 
-const cleanups: (() => void)[] = [];
-
-afterAll(() => {
-  for (const cleanup of cleanups.reverse()) cleanup();
-});
-
 function spawn({ args = [], input = "", env = {}, cwd = "/", launcher = [], binary = BINARY }: Start) {
   const child = Bun.spawn([...launcher, binary, ...args], {
     stdin: typeof input === "string" ? Buffer.from(input) : input,
@@ -135,7 +130,10 @@ function spawn({ args = [], input = "", env = {}, cwd = "/", launcher = [], bina
     env: { ...BARE_ENVIRONMENT, ...env },
     cwd,
   });
-  cleanups.push(() => child.kill("SIGKILL"));
+  atEnd(() => {
+    child.kill("SIGKILL");
+    return child.exited;
+  });
   return child;
 }
 

@@ -1,8 +1,7 @@
 // A stand-in upstream on raw sockets, TLS or plain: it keeps every byte it was sent and answers with the bytes it is told to.
 
-import { afterAll } from "bun:test";
-
 import type { Certificate } from "./certificates.ts";
+import { atEnd } from "./cleanup.ts";
 import { parseHead, unchunk } from "./wire.ts";
 
 /** One request as it stood on the wire. */
@@ -49,7 +48,7 @@ export class RawUpstream {
         error: () => {},
       },
     });
-    afterAll(() => this.#listener.stop(true));
+    atEnd(() => this.#listener.stop(true));
   }
 
   get url(): string {
