@@ -1,6 +1,6 @@
 // One exchange: a client's request to the upstream, the upstream's answer to the client. Bytes are never parsed or changed.
 
-import { causeOf, errorResponse } from "./errors.ts";
+import { causeOf, type ErrorCode, errorResponse } from "./errors.ts";
 import { toClient, toUpstream } from "./headers.ts";
 import * as terminal from "./terminal.ts";
 import type { Upstream } from "./upstream.ts";
@@ -38,41 +38,58 @@ async function receiveBody(request: Request): Promise<Uint8Array | ReadableStrea
 
 /** The answer where the upstream gave none that could be passed on, with one line to standard error. */
 export function failedExchange(error: unknown, signal?: AbortSignal): Response {
-  const cause = causeOf(error);
   // Nobody is left to read this answer, and nothing went wrong that a person should hear of.
   if (signal?.aborted) return errorResponse(502, "upstream_broke_off", "the client left");
-  const { status, code, message } = explain(cause);
+  const { status, code, message } = explain(causeOf(error));
   terminal.error(`exchange failed: ${message}`);
   return errorResponse(status, code, message);
 }
 
-function explain(cause: string): {
-  status: number;
-  code: Parameters<typeof errorResponse>[1];
-  message: string;
-} {
-  if (CERTIFICATE_CAUSES.test(cause)) {
-    const message = `the upstream's certificate was refused (certificate: ${cause}); nothing was sent`;
-    return { status: 502, code: "upstream_certificate", message };
+type Explanation = { status: number; code: ErrorCode; message: string };
+
+function explain(cause: string): Explanation {
+  for (const [causes, status, code, before, after] of EXPLANATIONS) {
+    if (causes.test(cause)) return { status, code, message: `${before} (${cause})${after}` };
   }
-  if (cause === "ETIMEDOUT" || cause === "TimeoutError") {
-    const message = `the upstream did not answer in time (${cause}); the request may have reached it`;
-    return { status: 504, code: "upstream_timeout", message };
-  }
-  if (UNREACHABLE_CAUSES.test(cause)) {
-    const message = `the upstream could not be reached (${cause}); nothing was sent`;
-    return { status: 502, code: "upstream_unreachable", message };
-  }
-  if (UNREADABLE_CAUSES.test(cause)) {
-    const message = `the upstream's answer could not be read (${cause}); the request has reached it`;
-    return { status: 502, code: "upstream_unreadable", message };
-  }
-  const message = `the upstream broke off before it answered (${cause}); the request may have reached it`;
-  return { status: 502, code: "upstream_broke_off", message };
+  return { status: 500, code: "internal_error", message: `internal error (${cause}), details withheld` };
 }
 
-// The names that Bun 1.4.5 gives the reasons of a failed fetch, as `error.code`.
-const CERTIFICATE_CAUSES = /CERT|SELF_SIGNED|UNABLE_TO_|ISSUER|CRL|ERR_TLS|HOSTNAME_MISMATCH/;
-const UNREACHABLE_CAUSES =
-  /^(ECONNREFUSED|ConnectionRefused|FailedToOpenSocket|ENOTFOUND|EAI_|ENETUNREACH|EHOSTUNREACH|ERR_PROXY|DNS)/;
-const UNREADABLE_CAUSES = /HTTPResponse|Malformed|Invalid|UnrequestedUpgrade|ResponseHeader|TooMany|HTTP2|H2/;
+// By the names that Bun 1.4.5 gives the reasons of a failed fetch, as `error.code`; the first row that fits counts.
+const EXPLANATIONS: [causes: RegExp, status: number, code: ErrorCode, before: string, after: string][] = [
+  [
+    /CERT|SELF_SIGNED|UNABLE_TO_|ISSUER|CRL|ERR_TLS|HOSTNAME_MISMATCH/,
+    502,
+    "upstream_certificate",
+    "the upstream's certificate was refused",
+    "; nothing was sent",
+  ],
+  [
+    /^(ECONNREFUSED|ConnectionRefused|FailedToOpenSocket|ENOTFOUND|EAI_|ENETUNREACH|EHOSTUNREACH|ERR_PROXY|DNS)/,
+    502,
+    "upstream_unreachable",
+    "the upstream could not be reached",
+    "; nothing was sent",
+  ],
+  // The kernel gave up: after some two minutes of connecting (tcp_syn_retries), or of data without an acknowledgement.
+  [
+    /^ETIMEDOUT$/,
+    504,
+    "upstream_timeout",
+    "the upstream did not answer in time",
+    "; the request may have reached it",
+  ],
+  [
+    /HTTPResponse|Malformed|UnrequestedUpgrade|ResponseHeader|HTTP2|H2/,
+    502,
+    "upstream_unreadable",
+    "the upstream's answer could not be read",
+    "; the request has reached it",
+  ],
+  [
+    /^(ECONNRESET|ConnectionClosed|EPIPE|ECONNABORTED)/,
+    502,
+    "upstream_broke_off",
+    "the upstream broke off before it answered",
+    "; the request may have reached it",
+  ],
+];

@@ -3,6 +3,7 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { createServer } from "node:net";
 
+import { failedExchange } from "../src/forward.ts";
 import { makeAuthority, trust } from "./harness/certificates.ts";
 import { CANARY_KEY, Proxy, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
@@ -272,7 +273,7 @@ describe("where its certificate is refused, and no byte of a request is sent", (
     await expectFailure(failing, {
       status: 502,
       code: "upstream_certificate",
-      cause: /certificate: \w+.*nothing was sent/,
+      cause: /certificate was refused \(\w+\); nothing was sent/,
     });
     expect(secure.requests).toEqual([]);
     expect(secure.bytesReceived).toBe(0);
@@ -288,4 +289,12 @@ describe("where its certificate is refused, and no byte of a request is sent", (
     expect((await roundTrip(trusting.port, REQUEST)).status).toBe(200);
     expect(secure.requests).toHaveLength(1);
   });
+});
+
+test("a bug of ours is 500, and its message stays inside", async () => {
+  const answer = failedExchange(new TypeError(`undefined is not ${CANARY_KEY}`));
+  expect(answer.status).toBe(500);
+  const { error } = (await answer.json()) as { error: object };
+  const message = "internal error (TypeError), details withheld";
+  expect(error).toEqual({ message, type: "proxy_error", param: null, code: "internal_error" });
 });
