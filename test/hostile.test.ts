@@ -1,0 +1,195 @@
+// A working directory and an environment that somebody else controls: nothing of either reaches the process that holds the key.
+
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { makeAuthority, trust } from "./harness/certificates.ts";
+import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
+import { RawUpstream } from "./harness/upstream.ts";
+import { isRoot } from "./harness/users.ts";
+import { roundTrip } from "./harness/wire.ts";
+
+const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
+
+/** What the process was born with, as root sees it. */
+function environmentOf(pid: number): string[] {
+  return readFileSync(`/proc/${pid}/environ`, "utf8")
+    .split("\0")
+    .filter((entry) => entry !== "");
+}
+
+const SETTINGS = ["BUN_CONFIG_MAX_HTTP_REQUESTS=65535", "DO_NOT_TRACK=1", "RESPONSES_API_PROXY_STAGE=reborn"];
+const CLEAN = ["HOME=/nonexistent", "PATH=/usr/bin:/bin", ...SETTINGS].sort();
+
+describe("a hostile working directory", () => {
+  const EVIL = 'require("node:fs").writeFileSync(`${__dirname}/EVIL`, ""); console.error("EVIL");';
+  const FILES: [name: string, text: string][] = [
+    ["bunfig.toml", 'preload = ["./evil.ts"]\n[run]\npreload = ["./evil.ts"]\n'],
+    ["tsconfig.json", '{"compilerOptions":{"paths":{"*":["./evil.ts"]}}}'],
+    ["package.json", '{"name":"x","type":"commonjs","imports":{"#*":"./evil.ts"},"main":"./evil.ts"}'],
+    [
+      ".env",
+      "HTTPS_PROXY=http://127.0.0.1:9\nNODE_TLS_REJECT_UNAUTHORIZED=0\nBUN_INSPECT=127.0.0.1:6498/x\nOPENAI_API_KEY=sk-evil\n",
+    ],
+    [".env.local", "HTTPS_PROXY=http://127.0.0.1:9\n"],
+    ["evil.ts", EVIL],
+  ];
+
+  test.each([".", "below/it"])("started in %s", async (below) => {
+    const directory = temporaryDirectory();
+    const cwd = join(directory, below);
+    mkdirSync(cwd, { recursive: true });
+    for (const [name, text] of FILES) writeFileSync(join(directory, name), text);
+    const upstream = new RawUpstream();
+    const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`], cwd });
+    expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
+    if (isRoot) expect(environmentOf(proxy.pid).sort()).toEqual(CLEAN);
+    const { stderr } = await proxy.stop();
+    expect(stderr).not.toContain("EVIL");
+    expect(await Bun.file(join(directory, "EVIL")).exists()).toBe(false);
+  });
+});
+
+describe("a hostile environment", () => {
+  /** A server that keeps whatever is sent to it. */
+  const logger = (): RawUpstream => new RawUpstream();
+
+  test.if(isRoot)(
+    "OPENAI_API_KEY and all the rest stay behind; what is allowed stays, files made absolute",
+    async () => {
+      const kept = {
+        LANG: "C.UTF-8",
+        LC_ALL: "C",
+        TZ: "UTC",
+        TERM: "dumb",
+        NO_COLOR: "1",
+        no_proxy: "a.test",
+        NO_PROXY: "b.test",
+      };
+      const upstream = new RawUpstream();
+      const proxy = await Proxy.start({
+        args: [`--upstream-url=${upstream.url}`],
+        cwd: "/tmp",
+        env: {
+          ...kept,
+          SSL_CERT_FILE: "certs.pem",
+          OPENAI_API_KEY: CANARY_KEY,
+          AWS_SECRET_ACCESS_KEY: "x",
+          NODE_OPTIONS: "--inspect",
+          NODE_ENV: "development",
+          PORT: "1",
+          BUN_PORT: "1",
+          MALLOC_CHECK_: "3",
+          LC_: "",
+        },
+      });
+      const all = [
+        ...CLEAN,
+        ...Object.entries(kept).map(([name, value]) => `${name}=${value}`),
+        "SSL_CERT_FILE=/tmp/certs.pem",
+      ];
+      expect(environmentOf(proxy.pid).sort()).toEqual(all.sort());
+      await proxy.waitForLine(/in force.*\n/);
+      expect(proxy.stderr).toContain(
+        "in force from the environment: NO_PROXY=b.test no_proxy=a.test SSL_CERT_FILE=/tmp/certs.pem\n",
+      );
+    },
+  );
+
+  test("BUN_CONFIG_VERBOSE_FETCH=curl prints nothing", async () => {
+    const upstream = new RawUpstream();
+    const proxy = await Proxy.start({
+      args: [`--upstream-url=${upstream.url}`],
+      env: { BUN_CONFIG_VERBOSE_FETCH: "curl" },
+    });
+    expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
+    const { stdout, stderr } = await proxy.stop();
+    expect(stdout).toBe("");
+    expect(stderr).not.toMatch(/Bearer|curl|authorization/i);
+  });
+
+  test.each(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"])(
+    "%s gets nothing of a request to loopback",
+    async (name) => {
+      const upstream = new RawUpstream();
+      const proxied = logger();
+      const env = { [name]: `http://127.0.0.1:${proxied.port}` };
+      const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`], env });
+      expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
+      expect(proxied.connections).toBe(0);
+    },
+  );
+
+  test.each(["HTTP_PROXY", "ALL_PROXY"])("%s gets nothing of a request to elsewhere either", async (name) => {
+    const proxied = logger();
+    const env = { [name]: `http://127.0.0.1:${proxied.port}` };
+    const proxy = await Proxy.start({ args: ["--upstream-url=https://nowhere.invalid/"], env });
+    expect((await roundTrip(proxy.port, REQUEST)).status).toBe(502);
+    expect(proxied.connections).toBe(0);
+  });
+
+  test("HTTPS_PROXY, which is allowed, is said at the start without its password, and sees no more than CONNECT", async () => {
+    const proxied = new RawUpstream({ answer: "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n" });
+    const env = { HTTPS_PROXY: `http://user:secret@127.0.0.1:${proxied.port}` };
+    const proxy = await Proxy.start({ args: ["--upstream-url=https://nowhere.invalid/"], env });
+    expect((await roundTrip(proxy.port, REQUEST)).status).toBe(502);
+    expect(proxied.requests.map(({ first }) => first)).toEqual(["CONNECT nowhere.invalid:443 HTTP/1.1"]);
+    expect(JSON.stringify(proxied.requests)).not.toContain(CANARY_KEY);
+    await proxy.waitForLine(/in force.*\n/);
+    expect(proxy.stderr).toContain(`HTTPS_PROXY=http://…@127.0.0.1:${proxied.port}`);
+    expect(proxy.stderr).not.toContain("secret");
+  });
+
+  test("NODE_TLS_REJECT_UNAUTHORIZED=0 does not open the way to an upstream nobody vouches for", async () => {
+    const authority = await makeAuthority();
+    const upstream = new RawUpstream({ tls: authority.server });
+    const args = [`--upstream-url=${upstream.url}`];
+    const proxy = await Proxy.start({ args, env: { NODE_TLS_REJECT_UNAUTHORIZED: "0" } });
+    expect((await roundTrip(proxy.port, REQUEST)).status).toBe(502);
+    expect(upstream.bytesReceived).toBe(0);
+    const trusting = await Proxy.start({ args, env: trust(authority, temporaryDirectory()) });
+    expect((await roundTrip(trusting.port, REQUEST)).status).toBe(200);
+  });
+
+  test("BUN_INSPECT: no debugger listens; Bun refuses to start with it at all", async () => {
+    const { exitCode, stderr } = await runProgram({
+      env: { BUN_INSPECT: "127.0.0.1:6499/x" },
+      input: `${CANARY_KEY}\n`,
+    });
+    expect(exitCode).toBe(1);
+    expect(stderr).not.toContain(CANARY_KEY);
+    expect(Bun.connect({ hostname: "127.0.0.1", port: 6499, socket: { data() {} } })).rejects.toThrow();
+  });
+
+  test("BUN_OPTIONS cannot have a file run before the program", async () => {
+    const directory = temporaryDirectory();
+    writeFileSync(join(directory, "evil.ts"), 'console.error("EVIL")');
+    const env = { BUN_OPTIONS: `--preload ${directory}/evil.ts` };
+    const { exitCode, stderr } = await runProgram({ env, input: `${CANARY_KEY}\n` });
+    expect(exitCode).toBe(1);
+    expect(stderr).not.toMatch(/^EVIL/m);
+  });
+
+  test("the mark of the second start is not believed by itself", async () => {
+    const env = { RESPONSES_API_PROXY_STAGE: "reborn", OPENAI_API_KEY: "sk-x" };
+    expect(await runProgram({ env, input: `${CANARY_KEY}\n` })).toEqual({
+      exitCode: 3,
+      signal: null,
+      stdout: "",
+      stderr:
+        "responses-api-proxy: error: not started with a clean environment: OPENAI_API_KEY, BUN_CONFIG_MAX_HTTP_REQUESTS, DO_NOT_TRACK\n" +
+        "responses-api-proxy: hint: RESPONSES_API_PROXY_STAGE is the program's own; start it without\n",
+    });
+  });
+
+  test("a forged second start in an environment that is clean has every protection that must hold", async () => {
+    const env = Object.fromEntries(SETTINGS.map((setting) => setting.split("=") as [string, string]));
+    const proxy = await Proxy.start({ env });
+    expect(proxy.stderr).toContain("listening");
+    expect(readFileSync(`/proc/${proxy.pid}/status`, "utf8")).toMatch(/^NoNewPrivs:\t1$/m);
+    expect(readFileSync(`/proc/${proxy.pid}/limits`, "utf8")).toMatch(
+      /^Max core file size +([01]) +\1 +bytes/m,
+    );
+  });
+});
