@@ -166,7 +166,7 @@ describe("the process", () => {
   test("nothing inherited stays open: standard input is /dev/null, the caller's descriptors are gone", async () => {
     const directory = temporaryDirectory();
     const launcher = ["sh", "-c", `exec 3>${directory}/three 9>${directory}/nine; exec "$0" "$@"`];
-    const proxy = await Proxy.start({ args, launcher });
+    const proxy = await Proxy.start({ args, launcher, cwd: directory });
     const fds = readdirSync(`/proc/${proxy.pid}/fd`).map(
       (fd) => [fd, readlinkSync(`/proc/${proxy.pid}/fd/${fd}`)] as const,
     );
