@@ -44,7 +44,10 @@ export function limitCoreDumps(): Limits {
   return limits(RLIMIT_CORE);
 }
 
-/** Raises the soft limit on open files to the hard one: with none left, a server answers nobody. Answers both. */
+/**
+ * Raises the soft limit on open files to the hard one: with none left, a server answers nobody. Answers both.
+ * Bun 1.4.5 does so by itself at its start, which is nothing to rely on.
+ */
 export function raiseFileLimit(): Limits {
   const { hard } = limits(RLIMIT_NOFILE);
   setLimits(RLIMIT_NOFILE, { soft: hard, hard });

@@ -109,17 +109,17 @@ describe("a hostile environment", () => {
     expect(stderr).not.toMatch(/Bearer|curl|authorization/i);
   });
 
-  test.each(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"])(
-    "%s gets nothing of a request to loopback",
-    async (name) => {
-      const upstream = new RawUpstream();
-      const proxied = logger();
-      const env = { [name]: `http://127.0.0.1:${proxied.port}` };
+  const PROXIES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"];
+  test.each(PROXIES)("%s gets nothing of a request to loopback, plain or TLS", async (name) => {
+    const authority = await makeAuthority();
+    const proxied = logger();
+    const env = { [name]: `http://127.0.0.1:${proxied.port}`, ...trust(authority, temporaryDirectory()) };
+    for (const upstream of [new RawUpstream(), new RawUpstream({ tls: authority.server })]) {
       const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`], env });
       expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
-      expect(proxied.connections).toBe(0);
-    },
-  );
+    }
+    expect(proxied.connections).toBe(0);
+  });
 
   test.each(["HTTP_PROXY", "ALL_PROXY"])("%s gets nothing of a request to elsewhere either", async (name) => {
     const proxied = logger();

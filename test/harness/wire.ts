@@ -63,7 +63,7 @@ export async function open(port: number, bytes = ""): Promise<Wire> {
     wire.closed ??= "end";
     look();
   });
-  await new Promise((resolve) => socket.once("connect", resolve));
+  await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
   if (bytes !== "") wire.send(bytes);
   return wire;
 }
