@@ -23,6 +23,11 @@ export function readInto(fd: number, space: Uint8Array): number {
   }
 }
 
+/** Whether `fd` is a terminal. (node:tty says so too, at 5 ms of loading: Bun 1.4.5.) */
+export function isTerminal(fd: number): boolean {
+  return libc.isatty(fd) === 1;
+}
+
 /** Makes `fd` refer to /dev/null; what it referred to is closed unless somebody else holds it. */
 export function replaceByNull(fd: number): void {
   const path = Buffer.alloc(1024);

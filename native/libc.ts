@@ -14,6 +14,8 @@ const FUNCTIONS = {
   open: { args: [ptr, i32, i32], returns: i32 },
   // int close(int fd)
   close: { args: [i32], returns: i32 },
+  // int isatty(int fd)
+  isatty: { args: [i32], returns: i32 },
   // int dup2(int oldfd, int newfd)
   dup2: { args: [i32, i32], returns: i32 },
   // int fcntl(int fd, int op, ...)

@@ -8,9 +8,7 @@
 // NOT protected by this: the string itself lies in the engine's heap, and `fetch` copies it for every request. What keeps those
 // copies from the swap device is mlockall, and what keeps them from other processes is that this one is not dumpable.
 
-import { isatty } from "node:tty";
-
-import { readInto } from "../native/descriptors.ts";
+import { isTerminal, readInto } from "../native/descriptors.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { SecretPages } from "../native/memory.ts";
 import { UserError } from "./errors.ts";
@@ -57,7 +55,7 @@ export type ReadKey = { authorization: Authorization; missing: readonly string[]
 
 /** Reads the key from standard input. Throws UserError for a terminal, an unreadable input or an unusable key. */
 export function readKeyFromStandardInput(): ReadKey {
-  if (isatty(0))
+  if (isTerminal(0))
     throw new UserError("standard input is a terminal, and a key must not be typed", undefined, [PIPE_IT_IN]);
   return readKey((space) => {
     try {

@@ -1,6 +1,5 @@
 // The one-line file that tells programs where the proxy is: {"port":N,"pid":N}.
 
-import { randomUUID } from "node:crypto";
 import {
   closeSync,
   fchmodSync,
@@ -29,7 +28,7 @@ export type ServerInfo = {
 export function writeServerInfo(path: string, port: number): ServerInfo {
   const text = `${JSON.stringify({ port, pid: process.pid })}\n`;
   // A name nobody can guess, so nobody can be there first; O_EXCL ("x") fails if they are all the same.
-  const temporary = `${path}.${randomUUID()}.tmp`;
+  const temporary = `${path}.${crypto.randomUUID()}.tmp`;
   let identity: string | undefined;
   try {
     mkdirSync(dirname(path), { recursive: true });

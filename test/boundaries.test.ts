@@ -65,7 +65,7 @@ describe("dependencies point one way", () => {
 
   test("nothing from outside but citty and consola", () => {
     const outside = new Set(FILES.flatMap(imports).filter((from) => !/^(\.|node:|bun:)/.test(from)));
-    expect([...outside].sort()).toEqual(["citty", "consola/basic"]);
+    expect([...outside].sort()).toEqual(["citty", "consola/core"]);
   });
 });
 
