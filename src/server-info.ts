@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 
+import { randomHex } from "../native/memory.ts";
 import { causeOf, UserError } from "./errors.ts";
 
 /** A written file, which knows itself again by its inode. */
@@ -28,7 +29,7 @@ export type ServerInfo = {
 export function writeServerInfo(path: string, port: number): ServerInfo {
   const text = `${JSON.stringify({ port, pid: process.pid })}\n`;
   // A name nobody can guess, so nobody can be there first; O_EXCL ("x") fails if they are all the same.
-  const temporary = `${path}.${crypto.randomUUID()}.tmp`;
+  const temporary = `${path}.${randomHex(16)}.tmp`;
   let identity: string | undefined;
   try {
     mkdirSync(dirname(path), { recursive: true });
