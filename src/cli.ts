@@ -22,6 +22,10 @@ export const FLAGS = {
     type: "boolean",
     description: "Allow plain http to a host that is not loopback: the key travels unencrypted",
   },
+  http2: {
+    type: "boolean",
+    description: "Speak HTTP/2 to an upstream that offers it; it may then get a request twice",
+  },
   "require-mlock": { type: "boolean", description: "Refuse to start where memory cannot be locked" },
   "shutdown-timeout": {
     type: "string",

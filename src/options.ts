@@ -14,6 +14,8 @@ export type Options = Readonly<{
   httpShutdown: boolean;
   upstreamUrl: URL;
   insecureUpstream: boolean;
+  /** Whether HTTP/2 is offered to the upstream. */
+  http2: boolean;
   requireMlock: boolean;
   shutdownTimeoutMs: number;
 }>;
@@ -34,6 +36,7 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
     httpShutdown: given["http-shutdown"] === true,
     upstreamUrl: parseUpstreamUrl(given["upstream-url"] ?? DEFAULT_UPSTREAM_URL, insecureUpstream),
     insecureUpstream,
+    http2: given.http2 === true,
     requireMlock: given["require-mlock"] === true,
     shutdownTimeoutMs:
       1000 *
@@ -52,6 +55,7 @@ export function toArguments(options: Options): string[] {
     ...(options.httpShutdown ? ["--http-shutdown"] : []),
     `--upstream-url=${options.upstreamUrl.href}`,
     ...(options.insecureUpstream ? ["--insecure-upstream"] : []),
+    ...(options.http2 ? ["--http2"] : []),
     ...(options.requireMlock ? ["--require-mlock"] : []),
     `--shutdown-timeout=${options.shutdownTimeoutMs / 1000}`,
   ];

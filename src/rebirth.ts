@@ -40,8 +40,11 @@ export function rebirth(options: Options, environment: Environment): never {
   }
 }
 
+// What the build compiles in (package.json), for a start from source.
+const RUNTIME_FLAGS = ["--config=/dev/null", "--no-env-file", "--max-http-header-size=65536"];
+
 /** The arguments before the program's own: its name, or from source Bun's, and Bun told to load nothing by itself. */
 function ourselves(): string[] {
   const isCompiled = Bun.main.startsWith("/$bunfs/");
-  return isCompiled ? ["responses-api-proxy"] : ["bun", "--config=/dev/null", "--no-env-file", Bun.main];
+  return isCompiled ? ["responses-api-proxy"] : ["bun", ...RUNTIME_FLAGS, Bun.main];
 }

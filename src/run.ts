@@ -19,7 +19,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   replaceByNull(0);
   terminal.silenceRuntime();
 
-  const upstream = new Upstream(options.upstreamUrl, authorization);
+  const upstream = new Upstream(options, authorization);
   const server = listen(options, upstream, ending.end);
   const info =
     options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, server.port);

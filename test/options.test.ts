@@ -12,6 +12,7 @@ const DEFAULTS = {
   httpShutdown: false,
   upstreamUrl: new URL("https://api.openai.com/v1/responses"),
   insecureUpstream: false,
+  http2: false,
   requireMlock: false,
   shutdownTimeoutMs: 10_000,
 };
@@ -35,6 +36,7 @@ const ACCEPTED: [args: string[], options: Partial<Options>][] = [
     ["--upstream-url=http://a.test/", "--insecure-upstream"],
     { upstreamUrl: new URL("http://a.test/"), insecureUpstream: true },
   ],
+  [["--http2"], { http2: true }],
   [["--require-mlock"], { requireMlock: true }],
   [["--shutdown-timeout=0"], { shutdownTimeoutMs: 0 }],
   [["--shutdown-timeout", "3600"], { shutdownTimeoutMs: 3_600_000 }],

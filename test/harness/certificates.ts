@@ -11,11 +11,13 @@ export type Certificate = { key: string; cert: string };
 export async function makeAuthority(host = "localhost", { expired = false } = {}): Promise<Authority> {
   const ca = await generate([{ name: "commonName", value: "throw-away CA" }], {
     keyType: "ec",
+    algorithm: "sha256",
     extensions: [{ name: "basicConstraints", cA: true, critical: true }],
   });
   const yesterday = new Date(Date.now() - 86_400_000);
   const server = await generate([{ name: "commonName", value: host }], {
     keyType: "ec",
+    algorithm: "sha256",
     ca: { key: ca.private, cert: ca.cert },
     notBeforeDate: new Date(Date.now() - 2 * 86_400_000),
     notAfterDate: expired ? yesterday : new Date(Date.now() + 86_400_000),
