@@ -20,6 +20,16 @@ const FUNCTIONS = {
   dup2: { args: [i32, i32], returns: i32 },
   // int fcntl(int fd, int op, ...)
   fcntl: { args: [i32, i32, i64], returns: i32 },
+  // int getsockopt(int sockfd, int level, int optname, void *optval, socklen_t *optlen)
+  getsockopt: { args: [i32, i32, i32, ptr, ptr], returns: i32 },
+  // int getsockname(int sockfd, struct sockaddr *addr, socklen_t *addrlen)
+  getsockname: { args: [i32, ptr, ptr], returns: i32 },
+  // int accept4(int sockfd, struct sockaddr *addr, socklen_t *addrlen, int flags)
+  accept4: { args: [i32, ptr, ptr, i32], returns: i32 },
+  // ssize_t send(int sockfd, const void *buf, size_t len, int flags)
+  send: { args: [i32, ptr, u64, i32], returns: i64 },
+  // int shutdown(int sockfd, int how)
+  shutdown: { args: [i32, i32], returns: i32 },
   // void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
   mmap: { args: [u64, u64, i32, i32, i32, i64], returns: i64 },
   // int mprotect(void *addr, size_t len, int prot)

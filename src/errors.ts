@@ -58,6 +58,7 @@ export type ErrorCode =
   | "upstream_broke_off"
   | "upstream_unreadable"
   | "upstream_timeout"
+  | "overloaded"
   | "internal_error";
 
 /**
@@ -65,5 +66,11 @@ export type ErrorCode =
  * https://platform.openai.com/docs/guides/error-codes
  */
 export function errorResponse(status: number, code: ErrorCode, message: string): Response {
-  return Response.json({ error: { message, type: "proxy_error", param: null, code } }, { status });
+  const headers = { "content-type": "application/json" };
+  return new Response(errorBody(code, message), { status, headers });
+}
+
+/** The body of such an answer. */
+export function errorBody(code: ErrorCode, message: string): string {
+  return JSON.stringify({ error: { message, type: "proxy_error", param: null, code } });
 }

@@ -1,26 +1,16 @@
 // One exchange: a client's request to the upstream, the upstream's answer to the client. Bytes are never parsed or changed.
 
+import { type Clock, receiveBody } from "./body.ts";
 import { causeOf, type ErrorCode, errorResponse } from "./errors.ts";
 import { toClient, toUpstream } from "./headers.ts";
 import * as terminal from "./terminal.ts";
 import type { Upstream } from "./upstream.ts";
 
-/**
- * Bodies of known length up to this are read whole before they are sent: twice as fast for small ones, but the whole body is in
- * memory. Longer ones, and those of unknown length, stream.
- */
-const MAX_BUFFERED_BODY_BYTES = 256 * 1024;
-
-/** The answer for a request that may pass. `whenReceived` is called once the client has nothing more to send. */
-export async function forward(
-  request: Request,
-  upstream: Upstream,
-  whenReceived: () => void,
-): Promise<Response> {
+/** The answer for a request that may pass. `clock` is the client's time to send something. */
+export async function forward(request: Request, upstream: Upstream, clock: Clock): Promise<Response> {
   const headers = toUpstream(request.headers, upstream.authorization);
   try {
-    const body = await receiveBody(request);
-    whenReceived();
+    const body = await receiveBody(request, clock);
     // The answer is returned as it is, not rebuilt: it keeps back-pressure, breaks off where the upstream does, and is faster.
     const answer = await upstream.send(headers, body, request.signal);
     toClient(answer.headers);
@@ -28,12 +18,6 @@ export async function forward(
   } catch (error) {
     return failedExchange(error, request.signal);
   }
-}
-
-async function receiveBody(request: Request): Promise<Uint8Array | ReadableStream | null> {
-  const length = request.headers.get("content-length");
-  if (length !== null && Number(length) <= MAX_BUFFERED_BODY_BYTES) return request.bytes();
-  return request.body;
 }
 
 /** The answer where the upstream gave none that could be passed on, with one line to standard error. */

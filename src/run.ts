@@ -5,6 +5,7 @@ import { type Environment, trustVariables } from "./environment.ts";
 import { harden } from "./harden.ts";
 import { readKeyFromStandardInput } from "./key.ts";
 import type { Options } from "./options.ts";
+import { turnAwayWhenFull } from "./overload.ts";
 import { writeServerInfo } from "./server-info.ts";
 import { listen } from "./server.ts";
 import * as terminal from "./terminal.ts";
@@ -21,6 +22,7 @@ export async function run(options: Options, environment: Environment): Promise<v
 
   const upstream = new Upstream(options, authorization);
   const server = listen(options, upstream, ending.end);
+  turnAwayWhenFull(server.port);
   const info =
     options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, server.port);
   try {

@@ -1,0 +1,45 @@
+// When no file descriptor is left: new connections are turned away with 503, so that the streams that run do not suffer.
+//
+// Without this, Bun 1.4.5 tries to accept the same connection again and again, at 100 % of a processor, until one closes.
+
+import { duplicate } from "../native/descriptors.ts";
+import { libc, SystemCallError } from "../native/libc.ts";
+import { findListener, turnAway } from "../native/listener.ts";
+import { errorBody } from "./errors.ts";
+import * as terminal from "./terminal.ts";
+
+const LOOK_EVERY_MS = 100;
+const WARN_EVERY_MS = 60_000;
+
+/** Looks after the socket that listens on `port` for as long as the process lives. */
+export function turnAwayWhenFull(port: number): void {
+  const listener = findListener(port);
+  // Kept to be given up: accept(2), too, needs a free descriptor.
+  let spare = duplicate(0);
+  let warnedAt = -Infinity;
+  const look = (): void => {
+    if (!isFull()) return;
+    libc.close(spare);
+    const count = turnAway(listener, ANSWER);
+    spare = duplicate(0);
+    if (count > 0 && performance.now() - warnedAt > WARN_EVERY_MS) {
+      warnedAt = performance.now();
+      terminal.warning("no file descriptors left: new connections are turned away with 503");
+    }
+  };
+  setInterval(look, LOOK_EVERY_MS).unref();
+}
+
+function isFull(): boolean {
+  try {
+    libc.close(duplicate(0));
+    return false;
+  } catch (error) {
+    if (error instanceof SystemCallError) return true;
+    throw error;
+  }
+}
+
+const BODY = errorBody("overloaded", "the proxy has no file descriptors left; try again later");
+const HEAD = `HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: application/json`;
+const ANSWER = Buffer.from(`${HEAD}\r\nContent-Length: ${Buffer.byteLength(BODY)}\r\n\r\n${BODY}`);
