@@ -1,0 +1,56 @@
+// No file descriptor left: running streams go on, the processor is not burnt, and whoever is new hears 503.
+
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+
+import { Proxy } from "./harness/program.ts";
+import { RawUpstream } from "./harness/upstream.ts";
+import { open, roundTrip, type Wire } from "./harness/wire.ts";
+
+const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
+
+test("300 idle connections on a proxy that may have 128 descriptors", async () => {
+  let event = (): void => {};
+  const upstream = new RawUpstream({
+    answer: (connection) => {
+      connection.write(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+      );
+      event = () => connection.write("2\r\nok\r\n");
+      event();
+    },
+  });
+  const launcher = ["sh", "-c", 'ulimit -n 128; exec "$0" "$@"'];
+  const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`], launcher });
+  const stream = await open(proxy.port, REQUEST);
+  await stream.until(/ok\r\n$/);
+
+  const idle: Wire[] = [];
+  for (let count = 0; count < 300; count++) idle.push(await open(proxy.port));
+  await proxy.waitForLine(/no file descriptors left/);
+  const newcomer = await roundTrip(proxy.port, REQUEST);
+  expect(newcomer.status).toBe(503);
+  expect(JSON.parse(newcomer.body).error).toMatchObject({ type: "proxy_error", code: "overloaded" });
+
+  const before = processorSeconds(proxy.pid);
+  for (let count = 0; count < 20; count++) {
+    const { length } = stream.received;
+    event();
+    await stream.until(new RegExp(`^[\\s\\S]{${length + 1},}`));
+    await Bun.sleep(50);
+  }
+  // A loop that spins takes all of this second and more.
+  expect(processorSeconds(proxy.pid) - before).toBeLessThan(0.5);
+
+  for (const wire of idle) wire.socket.destroy();
+  upstream.answer = "HTTP/1.1 204 No Content\r\n\r\n";
+  let status = 503;
+  while (status === 503) ({ status } = await roundTrip(proxy.port, REQUEST));
+  expect(status).toBe(204);
+});
+
+/** Processor time that the process has used, user and system. */
+function processorSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1]!.split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}

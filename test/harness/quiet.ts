@@ -1,0 +1,42 @@
+// A silence in the middle of an exchange, before the head and in the stream, however long.
+
+import { expect } from "bun:test";
+
+import { Proxy } from "./program.ts";
+import { type Connection, RawUpstream } from "./upstream.ts";
+import { open, parseAnswer } from "./wire.ts";
+
+const HEAD = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+const STREAM = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/** Bodies that are read whole, and bodies that stream: each has a clock of its own to get wrong. */
+const REQUESTS = [
+  `${HEAD}Content-Length: 2\r\n\r\nhi`,
+  `${HEAD}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`,
+];
+
+/** Expects answers whole after `seconds` without a byte before the head, and as many in the middle. */
+export async function expectQuietIsFine(seconds: number): Promise<void> {
+  const quietBeforeHead = (connection: Connection): void => {
+    setTimeout(() => connection.write(`${STREAM}2\r\nok\r\n0\r\n\r\n`), 1000 * seconds);
+  };
+  const quietInStream = (connection: Connection): void => {
+    connection.write(`${STREAM}2\r\nok\r\n`);
+    setTimeout(() => connection.write("2\r\nok\r\n0\r\n\r\n"), 1000 * seconds);
+  };
+  // An answer that comes in one piece has its length named by Bun, so it is not in chunks any more.
+  const silences = [
+    { answer: quietBeforeHead, body: "ok" },
+    { answer: quietInStream, body: "okok" },
+  ];
+  const exchanges = silences.flatMap((silence) => REQUESTS.map((request) => ({ ...silence, request })));
+  await Promise.all(
+    exchanges.map(async ({ answer, body, request }) => {
+      const upstream = new RawUpstream({ answer });
+      const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
+      const wire = await open(proxy.port, request);
+      await wire.until(/\r\n\r\nok$|\r\n0\r\n\r\n$/);
+      expect(parseAnswer(wire.received, false)).toMatchObject({ status: 200, body });
+    }),
+  );
+}

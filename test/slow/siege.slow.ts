@@ -1,0 +1,95 @@
+// A local user who means harm, for 30 s each: a well-behaved client is answered within a second throughout.
+
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+
+import { Proxy } from "../harness/program.ts";
+import { RawUpstream } from "../harness/upstream.ts";
+import { open, roundTrip } from "../harness/wire.ts";
+
+const HEAD = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+const REQUEST = `${HEAD}Content-Length: 2\r\n\r\nhi`;
+const SECONDS = 30;
+
+function residentKilobytes(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]);
+}
+
+/** Has `attack` go on for 30 s; answers the longest that a good client waited in that time, in ms. */
+async function besiege(port: number, attack: (isOver: () => boolean) => Promise<void>): Promise<number> {
+  const end = performance.now() + 1000 * SECONDS;
+  const isOver = (): boolean => performance.now() > end;
+  let longest = 0;
+  const goodClient = async (): Promise<void> => {
+    while (!isOver()) {
+      const asked = performance.now();
+      const { status } = await roundTrip(port, REQUEST);
+      expect(status).toBe(200);
+      longest = Math.max(longest, performance.now() - asked);
+      await Bun.sleep(100);
+    }
+  };
+  await Promise.all([goodClient(), attack(isOver)]);
+  return longest;
+}
+
+const ATTACKS: [name: string, attack: (port: number, isOver: () => boolean) => Promise<void>][] = [
+  [
+    "10,000 half-open requests",
+    async (port, isOver) => {
+      const sockets: Socket[] = [];
+      while (!isOver()) {
+        const missing = 10_000 - sockets.filter((socket) => !socket.destroyed).length;
+        for (let count = 0; count < Math.min(missing, 500); count++) {
+          const socket = connect(port, "127.0.0.1", () => socket.write(HEAD));
+          socket.on("error", () => {});
+          sockets.push(socket);
+        }
+        await Bun.sleep(100);
+      }
+      for (const socket of sockets) socket.destroy();
+    },
+  ],
+  [
+    "500 uploads of a byte a second",
+    async (port, isOver) => {
+      const wires = await Promise.all(
+        Array.from({ length: 500 }, () => open(port, `${HEAD}Content-Length: 1000000\r\n\r\n`)),
+      );
+      while (!isOver()) {
+        for (const wire of wires) if (wire.closed === undefined) wire.send("a");
+        await Bun.sleep(1_000);
+      }
+      for (const wire of wires) wire.socket.destroy();
+    },
+  ],
+  [
+    "connecting and closing, as fast as it goes",
+    async (port, isOver) => {
+      const flood = async (): Promise<void> => {
+        while (!isOver()) {
+          const wire = await open(port, "POST /v1/resp").catch(() => undefined);
+          wire?.socket.resetAndDestroy();
+        }
+      };
+      await Promise.all(Array.from({ length: 20 }, flood));
+    },
+  ],
+];
+
+test.each(ATTACKS)("%s", async (name, attack) => {
+  const upstream = new RawUpstream();
+  const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
+  // What memory a proxy has settled at after some use is what it is to come back to.
+  for (let round = 0; round < 2_000; round++) await roundTrip(proxy.port, REQUEST);
+  const before = residentKilobytes(proxy.pid);
+  const longest = await besiege(proxy.port, (isOver) => attack(proxy.port, isOver));
+  await Bun.sleep(15_000);
+  const after = residentKilobytes(proxy.pid);
+  console.log(
+    `${name}: longest wait ${longest.toFixed(0)} ms, resident ${before} kB before, ${after} kB after`,
+  );
+  expect(longest).toBeLessThan(1_000);
+  expect(after).toBeLessThan(1.2 * before);
+});

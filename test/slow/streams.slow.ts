@@ -1,0 +1,97 @@
+// Many streams at once: all whole, none late, and over HTTP/2 on a handful of connections.
+
+import { expect, test } from "bun:test";
+import { createSecureServer } from "node:http2";
+
+import { makeAuthority, trust } from "../harness/certificates.ts";
+import { atEnd } from "../harness/cleanup.ts";
+import { Proxy, temporaryDirectory } from "../harness/program.ts";
+import { type Connection, RawUpstream } from "../harness/upstream.ts";
+import { open } from "../harness/wire.ts";
+
+const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
+const STREAM = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+const EVENTS = 20;
+
+/** Opens `count` streams on `port` and has each upstream connection send events; answers the median delay of an event in ms. */
+async function streamAll(port: number, arrivals: Connection[], count: number): Promise<number> {
+  arrivals.length = 0;
+  const wires = await Promise.all(Array.from({ length: count }, () => open(port, REQUEST)));
+  const delays: number[] = [];
+  await Promise.all(wires.map((wire) => wire.until(/\r\n\r\n2\r\nok\r\n$/)));
+  expect(arrivals).toHaveLength(count);
+  for (const wire of wires) {
+    wire.socket.on("data", (bytes) => {
+      for (const [, sent] of bytes.toString("latin1").matchAll(/at (\d+\.\d+)/g))
+        delays.push(performance.now() - Number(sent));
+    });
+  }
+  for (let event = 0; event < EVENTS; event++) {
+    for (const connection of arrivals) {
+      const text = `at ${performance.now().toFixed(3)};`;
+      connection.write(`${text.length.toString(16)}\r\n${text}\r\n`);
+    }
+    await Bun.sleep(20);
+  }
+  for (const connection of arrivals) connection.write("0\r\n\r\n");
+  await Promise.all(wires.map((wire) => wire.until(/\r\n0\r\n\r\n$/)));
+  for (const wire of wires) {
+    expect(wire.received.match(/at \d/g)).toHaveLength(EVENTS);
+    wire.socket.destroy();
+  }
+  return delays.sort((a, b) => a - b)[Math.floor(delays.length / 2)]!;
+}
+
+test.each([1, 1_000, 5_000])("%d streams: all whole, and no event late", async (count) => {
+  const arrivals: Connection[] = [];
+  const upstream = new RawUpstream({
+    answer: (connection) => {
+      arrivals.push(connection);
+      connection.write(`${STREAM}2\r\nok\r\n`);
+    },
+  });
+  const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
+  const direct = await streamAll(upstream.port, arrivals, count);
+  const through = await streamAll(proxy.port, arrivals, count);
+  console.log(
+    `${count} streams: median delay ${direct.toFixed(2)} ms direct, ${through.toFixed(2)} ms through the proxy`,
+  );
+  if (count === 1) expect(through).toBeLessThan(2);
+  if (count === 1_000) expect(through - direct).toBeLessThan(10);
+});
+
+test("1,000 streams at once over TLS share a handful of connections with --http2, and have one each without", async () => {
+  const authority = await makeAuthority();
+  let connections = 0;
+  let open1 = 0;
+  let finish: () => void = () => {};
+  const all = new Promise<void>((resolve) => (finish = resolve));
+  const upstream = createSecureServer({ ...authority.server, allowHTTP1: true }, (request, response) => {
+    request.resume();
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.write("data: one\n\n");
+    if (++open1 % 1_000 === 0) finish();
+    void all.then(() => response.end("data: two\n\n"));
+  });
+  upstream.on("secureConnection", () => connections++);
+  await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
+  atEnd(() => void upstream.close());
+  const { port } = upstream.address() as { port: number };
+  const counts: Record<string, number> = {};
+  for (const flags of [["--http2"], []]) {
+    connections = 0;
+    const args = [`--upstream-url=https://localhost:${port}/v1/responses`, ...flags];
+    const proxy = await Proxy.start({ args, env: trust(authority, temporaryDirectory()) });
+    const started = performance.now();
+    const wires = await Promise.all(Array.from({ length: 1_000 }, () => open(proxy.port, REQUEST)));
+    await Promise.all(wires.map((wire) => wire.until(/data: one/)));
+    console.log(
+      `first events of 1,000 streams ${flags.join()}: ${(performance.now() - started).toFixed(0)} ms, ${connections} connections`,
+    );
+    await Promise.all(wires.map((wire) => wire.until(/data: two[\s\S]*\r\n0\r\n\r\n$/)));
+    for (const wire of wires) wire.socket.destroy();
+    counts[flags.join()] = connections;
+  }
+  expect(counts["--http2"]).toBeLessThan(20);
+  expect(counts[""]).toBe(1_000);
+});
