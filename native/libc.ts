@@ -12,6 +12,12 @@ const FUNCTIONS = {
   poll: { args: [ptr, u64, i32], returns: i32 },
   // int open(const char *pathname, int flags, ...)
   open: { args: [ptr, i32, i32], returns: i32 },
+  // int openat(int dirfd, const char *pathname, int flags, ...)
+  openat: { args: [i32, ptr, i32, i32], returns: i32 },
+  // int renameat(int olddirfd, const char *oldpath, int newdirfd, const char *newpath)
+  renameat: { args: [i32, ptr, i32, ptr], returns: i32 },
+  // int unlinkat(int dirfd, const char *pathname, int flags)
+  unlinkat: { args: [i32, ptr, i32], returns: i32 },
   // int close(int fd)
   close: { args: [i32], returns: i32 },
   // int isatty(int fd)
@@ -40,8 +46,6 @@ const FUNCTIONS = {
   mlock: { args: [u64, u64], returns: i32 },
   // int mlockall(int flags)
   mlockall: { args: [i32], returns: i32 },
-  // int munlock(const void *addr, size_t len)
-  munlock: { args: [u64, u64], returns: i32 },
   // int munmap(void *addr, size_t length)
   munmap: { args: [u64, u64], returns: i32 },
   // int getpagesize(void)
@@ -56,6 +60,18 @@ const FUNCTIONS = {
   getrlimit: { args: [i32, ptr], returns: i32 },
   // int setrlimit(int resource, const struct rlimit *rlim)
   setrlimit: { args: [i32, ptr], returns: i32 },
+  // ssize_t sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
+  sendfile: { args: [i32, i32, ptr, u64], returns: i64 },
+  // int fchmod(int fd, mode_t mode)
+  fchmod: { args: [i32, i32], returns: i32 },
+  // int setgroups(size_t size, const gid_t *list)
+  setgroups: { args: [u64, ptr], returns: i32 },
+  // int setresgid(gid_t rgid, gid_t egid, gid_t sgid)
+  setresgid: { args: [i32, i32, i32], returns: i32 },
+  // int setresuid(uid_t ruid, uid_t euid, uid_t suid)
+  setresuid: { args: [i32, i32, i32], returns: i32 },
+  // int capset(cap_user_header_t hdrp, const cap_user_data_t datap)
+  capset: { args: [ptr, ptr], returns: i32 },
   // int execve(const char *pathname, char *const argv[], char *const envp[])
   execve: { args: [ptr, ptr, ptr], returns: i32 },
   // long syscall(long number, ...), for what the libc has no wrapper of
@@ -83,12 +99,16 @@ export function errno(): number {
 
 /** A system call that failed, with its name and the reason; it never carries data. */
 export class SystemCallError extends Error {
+  /** The reason's name, as Node's own errors have it. */
+  readonly code: string;
+
   constructor(
     readonly call: string,
     readonly errno: number,
   ) {
     super(`${call}: ${getSystemErrorName(-errno)}`);
     this.name = "SystemCallError";
+    this.code = getSystemErrorName(-errno);
   }
 }
 

@@ -60,7 +60,6 @@ export class SecretPages {
     libc.explicit_bzero(this.#address, this.#length);
     if (!Buffer.alloc(this.bytes.length).equals(this.bytes))
       throw new Error("the key's pages were not wiped");
-    libc.munlock(this.#address, this.#length);
     check("munmap", libc.munmap(this.#mapping, this.#mappingLength));
   }
 }

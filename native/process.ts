@@ -10,12 +10,14 @@ const PR_SET_DUMPABLE = 4;
 const PR_SET_NAME = 15;
 const PR_SET_NO_NEW_PRIVS = 38;
 const PR_GET_NO_NEW_PRIVS = 39;
+const PR_SET_MDWE = 65;
+const PR_GET_MDWE = 66;
+const PR_MDWE_REFUSE_EXEC_GAIN = 1n;
 const RLIMIT_CORE = 4;
 const RLIMIT_NOFILE = 7;
 
-/** Replaces the process by `path` (execve(2)); returns only by throwing SystemCallError. */
-export function execute(path: string, args: readonly string[], environment: Record<string, string>): never {
-  const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+/** Replaces the process by the program at `path` (execve(2)); returns only by throwing SystemCallError. */
+export function execute(path: string, args: readonly string[], variables: readonly string[]): never {
   check("execve", libc.execve(cString(path), stringArray(args), stringArray(variables)));
   throw new Error("execve returned");
 }
@@ -27,6 +29,17 @@ export function execute(path: string, args: readonly string[], environment: Reco
 export function forbidInspection(): boolean {
   libc.prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n);
   return libc.prctl(PR_GET_DUMPABLE, 0n, 0n, 0n, 0n) === 0;
+}
+
+/** Whether other processes of the same user can look into this one now: so it begins where its file can be read. */
+export function isOpenToInspection(): boolean {
+  return libc.prctl(PR_GET_DUMPABLE, 0n, 0n, 0n, 0n) === 1;
+}
+
+/** No memory becomes executable that was not so when it was mapped (PR_SET_MDWE, Linux 6.3). Answers whether that holds. */
+export function forbidExecutableGain(): boolean {
+  libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0n, 0n, 0n);
+  return libc.prctl(PR_GET_MDWE, 0n, 0n, 0n, 0n) === Number(PR_MDWE_REFUSE_EXEC_GAIN);
 }
 
 /** No execve from here on gives privileges the process has not (setuid and setcap files). Answers whether that holds. */
@@ -67,13 +80,6 @@ export function nameProcess(name: string): void {
   check("prctl", libc.prctl(PR_SET_NAME, BigInt(ptr(bytes)), 0n, 0n, 0n));
 }
 
-/** The environment the process was started with, from the kernel: what a `.env` file or code added since is not in it. */
-export function startingEnvironment(): Record<string, string> {
-  const block = readFileSync("/proc/self/environ", "utf8");
-  const entries = block.split("\0").filter((entry) => entry !== "");
-  return Object.fromEntries(entries.map((entry) => splitOnce(entry, "=")));
-}
-
 export type Limits = Readonly<{ soft: bigint; hard: bigint }>;
 
 function limits(resource: number): Limits {
@@ -99,7 +105,7 @@ function cString(text: string): Uint8Array {
 }
 
 /** A NULL-ended array of pointers to C strings, with the strings behind it in the same block, which keeps them alive. */
-function stringArray(texts: readonly string[]): Uint8Array {
+export function stringArray(texts: readonly string[]): Uint8Array {
   const strings = texts.map((text) => Buffer.from(`${text}\0`));
   const tableBytes = (strings.length + 1) * 8;
   const block = Buffer.alloc(Buffer.concat(strings).byteLength + tableBytes + UNMOVED_BYTES);
@@ -109,9 +115,4 @@ function stringArray(texts: readonly string[]): Uint8Array {
     offset += string.copy(block, offset);
   }
   return block;
-}
-
-function splitOnce(text: string, separator: string): [string, string] {
-  const at = text.indexOf(separator);
-  return at === -1 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];
 }

@@ -26,6 +26,12 @@ export const FLAGS = {
     type: "boolean",
     description: "Speak HTTP/2 to an upstream that offers it; it may then get a request twice",
   },
+  user: {
+    type: "string",
+    valueHint: "NAME|UID",
+    description: "Started as root, run as this user and not as root",
+  },
+  strict: { type: "boolean", description: "Refuse to start where any protection does not hold" },
   "require-mlock": { type: "boolean", description: "Refuse to start where memory cannot be locked" },
   "shutdown-timeout": {
     type: "string",

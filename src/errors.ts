@@ -22,6 +22,10 @@ export const EXIT = {
   fileLimit: 8,
   /** Memory could not be locked, and --require-mlock was given. */
   memoryLock: 9,
+  /** Could not become the user that --user names. */
+  user: 10,
+  /** A protection does not hold, and --strict was given. */
+  strict: 11,
   /** A bug of ours. */
   internal: 70,
 } as const;

@@ -1,24 +1,37 @@
-// What must hold before the key is read. Each step looks at the system's answer, not at its own call; each has its exit code.
+// What must hold before the key is read, and what should. Each step looks at the system's answer, not at its own call.
 
+import { userIds } from "../native/credentials.ts";
+import { landlockAbi } from "../native/landlock.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { lockAllMemory } from "../native/memory.ts";
 import {
   forbidInspection,
   forbidNewPrivileges,
+  isOpenToInspection,
   limitCoreDumps,
   nameProcess,
   raiseFileLimit,
   tracer,
 } from "../native/process.ts";
-import { EXIT, UserError } from "./errors.ts";
+import { EXIT, type ExitCode, UserError } from "./errors.ts";
+import type { Options } from "./options.ts";
+import { isShutIn, shutOff } from "./sandbox.ts";
+import { resolveUser } from "./user.ts";
 
 /** What holds, in words for the protections line, and what does not. */
-export type Protections = { held: string[]; warnings: string[]; hints: string[] };
+export type Protections = { held: string[]; missing: Missing[] };
 
-/** Closes the process to others. Throws UserError where something that must hold does not. */
-export function harden({ requireMlock }: { requireMlock: boolean }): Protections {
+/** A protection that does not hold: what that means, what would mend it, and the exit code where it is wanted all the same. */
+export type Missing = { message: string; hints: readonly string[]; exitCode: ExitCode };
+
+/** Closes the process to others. Throws UserError where something does not hold that must, or that --strict or --require-mlock wants. */
+export function harden(options: Options): Protections {
+  const missing: Missing[] = [];
+  const wasOpen = isOpenToInspection();
   // First, because until here another process of the same user could open /proc/PID/mem.
   if (!forbidInspection()) throw new UserError("the process cannot be made undumpable", EXIT.dumpable);
+  const isRoot = refuseOtherUsers(options) === 0;
+  if (wasOpen && !isRoot) missing.push(OPEN_AT_START);
   refuseTracer();
   nameProcess("responses-proxy");
   if (!forbidNewPrivileges()) throw new UserError("no_new_privs cannot be set", EXIT.newPrivileges);
@@ -27,8 +40,40 @@ export function harden({ requireMlock }: { requireMlock: boolean }): Protections
   const files = raiseFileLimit();
   if (files.soft !== files.hard)
     throw new UserError("the limit on open files cannot be raised", EXIT.fileLimit);
-  const held = ["not dumpable", "not traced", "no core dumps", "no new privileges"];
-  return lockMemory(requireMlock, held);
+
+  const isLocked = lockMemory(missing);
+  const sandbox = shutUp(missing);
+  const wanted = missing.find(
+    ({ exitCode }) => options.strict || (options.requireMlock && exitCode === EXIT.memoryLock),
+  );
+  if (wanted !== undefined) throw new UserError(wanted.message, wanted.exitCode, wanted.hints);
+  const held = [
+    wasOpen ? "not dumpable" : "not dumpable from exec",
+    ...(isLocked ? ["memory locked"] : []),
+    "no core",
+    ...(sandbox.length > 0 ? [`sandbox ${sandbox.join("+")}`] : []),
+    isRoot ? "uid 0 (--user makes it another)" : `uid ${process.getuid!()}`,
+  ];
+  return { held, missing };
+}
+
+const OPEN_AT_START: Missing = {
+  message: "until a moment ago another process of this user could open this one's memory",
+  hints: [
+    "install it unreadable: install -o root -g root -m 0711",
+    "or allow executable memory files (vm.memfd_noexec=0)",
+  ],
+  exitCode: EXIT.strict,
+};
+
+/** The user ID the process has, all four alike. */
+function refuseOtherUsers({ user }: Options): number {
+  const [uid, ...others] = userIds();
+  const wanted = user === undefined ? undefined : resolveUser(user).uid;
+  if (others.some((other) => other !== uid) || (wanted !== undefined && wanted !== uid)) {
+    throw new UserError(`the process is not user ${wanted ?? uid} for good`, EXIT.user);
+  }
+  return uid!;
 }
 
 function refuseTracer(): void {
@@ -39,15 +84,39 @@ function refuseTracer(): void {
   ]);
 }
 
-function lockMemory(requireMlock: boolean, held: string[]): Protections {
+function lockMemory(missing: Missing[]): boolean {
   try {
     lockAllMemory();
-    return { held: [...held, "memory locked"], warnings: [], hints: [] };
+    return true;
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
-    const message = `memory is not locked (${error.message}): copies of the key may be written to the swap device`;
-    const hints = ["give it CAP_IPC_LOCK (root has it), or a RLIMIT_MEMLOCK of unlimited"];
-    if (requireMlock) throw new UserError(message, EXIT.memoryLock, hints);
-    return { held, warnings: [message], hints };
+    missing.push({
+      message: `memory is not locked (${error.message}): copies of the key may be written to the swap device`,
+      hints: [
+        "give the file the capability: setcap cap_ipc_lock=ep /usr/local/bin/responses-api-proxy",
+        "or start it as root, or with RLIMIT_MEMLOCK unlimited",
+      ],
+      exitCode: EXIT.memoryLock,
+    });
+    return false;
   }
+}
+
+/** What of the sandbox holds. */
+function shutUp(missing: Missing[]): string[] {
+  const { filter, executableGain } = shutOff();
+  const layers: [name: string, holds: boolean, what: string][] = [
+    [`landlock(abi ${landlockAbi()})`, isShutIn(), "files and ports are not restricted (landlock)"],
+    ["seccomp", filter, "system calls are not restricted (seccomp)"],
+    ["mdwe", executableGain, "memory can become executable (PR_SET_MDWE)"],
+  ];
+  for (const [, holds, what] of layers) {
+    if (!holds)
+      missing.push({
+        message: what,
+        hints: ["this takes a newer kernel, or one that has it enabled"],
+        exitCode: EXIT.strict,
+      });
+  }
+  return layers.filter(([, holds]) => holds).map(([name]) => name);
 }

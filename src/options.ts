@@ -14,6 +14,10 @@ export type Options = Readonly<{
   httpShutdown: boolean;
   upstreamUrl: URL;
   insecureUpstream: boolean;
+  /** The user to run as, a name or a number. */
+  user: string | undefined;
+  /** Whether every protection must hold. */
+  strict: boolean;
   /** Whether HTTP/2 is offered to the upstream. */
   http2: boolean;
   requireMlock: boolean;
@@ -36,6 +40,8 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
     httpShutdown: given["http-shutdown"] === true,
     upstreamUrl: parseUpstreamUrl(given["upstream-url"] ?? DEFAULT_UPSTREAM_URL, insecureUpstream),
     insecureUpstream,
+    user: given.user,
+    strict: given.strict === true,
     http2: given.http2 === true,
     requireMlock: given["require-mlock"] === true,
     shutdownTimeoutMs:
@@ -55,6 +61,8 @@ export function toArguments(options: Options): string[] {
     ...(options.httpShutdown ? ["--http-shutdown"] : []),
     `--upstream-url=${options.upstreamUrl.href}`,
     ...(options.insecureUpstream ? ["--insecure-upstream"] : []),
+    ...(options.user === undefined ? [] : [`--user=${options.user}`]),
+    ...(options.strict ? ["--strict"] : []),
     ...(options.http2 ? ["--http2"] : []),
     ...(options.requireMlock ? ["--require-mlock"] : []),
     `--shutdown-timeout=${options.shutdownTimeoutMs / 1000}`,

@@ -1,12 +1,25 @@
 // The second start: execve of ourselves, so that the process that meets the key was born with nothing of the caller's but what
 // environment.ts keeps. What the caller's LD_PRELOAD or BUN_OPTIONS did to the first start ends with it.
 
+import { accessSync, constants } from "node:fs";
+
+import { becomeUser, keepMemoryLockCapability } from "../native/credentials.ts";
 import { closeOthersOnExec } from "../native/descriptors.ts";
+import { copyImage, executeDescriptor } from "../native/image.ts";
 import { SystemCallError } from "../native/libc.ts";
-import { execute, forbidNewPrivileges, limitCoreDumps, raiseFileLimit } from "../native/process.ts";
+import {
+  execute,
+  forbidInspection,
+  forbidNewPrivileges,
+  limitCoreDumps,
+  raiseFileLimit,
+} from "../native/process.ts";
 import { cleanEnvironment, type Environment, isMarked, unexpectedVariables } from "./environment.ts";
-import { EXIT, UserError } from "./errors.ts";
+import { causeOf, EXIT, UserError } from "./errors.ts";
 import { type Options, toArguments } from "./options.ts";
+import { shutIn } from "./sandbox.ts";
+import { prepareDirectory } from "./server-info.ts";
+import { refuseWithoutRoot, resolveUser } from "./user.ts";
 
 /** Whether this is the second start. Throws UserError where the mark is there and the rest is not: somebody else set it. */
 export function isReborn(environment: Environment): boolean {
@@ -21,22 +34,48 @@ export function isReborn(environment: Environment): boolean {
 }
 
 /**
- * Starts again. Restrictions that survive execve and hold for every thread of the next process are put on here;
- * harden.ts looks at whether they hold. Throws UserError.
+ * Starts again. Restrictions that survive execve and hold for every thread of the next process are put on here, in an order in which
+ * each still may be; harden.ts looks at whether they hold. Throws UserError.
  */
 export function rebirth(options: Options, environment: Environment): never {
+  forbidInspection();
+  const clean = cleanEnvironment(environment);
+  const user = options.user === undefined ? undefined : resolveUser(options.user);
+  if (user !== undefined) refuseWithoutRoot();
+  if (options.serverInfo !== undefined) prepareDirectory(options.serverInfo, user);
   limitCoreDumps();
   raiseFileLimit();
-  forbidNewPrivileges();
   try {
-    const clean = cleanEnvironment(environment);
+    if (user === undefined) keepMemoryLockCapability();
+    else becomeUser(user);
+    forbidNewPrivileges();
+    const image = copyIfReadable();
+    shutIn(options, clean);
     closeOthersOnExec();
     // The directory we were started in may belong to anyone; nothing is looked up in it from here on.
     process.chdir("/");
-    execute("/proc/self/exe", [...ourselves(), ...toArguments(options)], clean);
+    const args = [...ourselves(), ...toArguments(options)];
+    const variables = Object.entries(clean).map(([name, value]) => `${name}=${value}`);
+    if (image === undefined) execute("/proc/self/exe", args, variables);
+    executeDescriptor(image, args, variables);
   } catch (error) {
-    if (!(error instanceof SystemCallError)) throw error;
-    throw new UserError(`cannot start again with a clean environment (${error.message})`, EXIT.rebirth);
+    const hints = causeOf(error) === "EACCES" ? ["the user it runs as must be able to execute its file"] : [];
+    const cause = error instanceof SystemCallError ? error.message : causeOf(error);
+    throw new UserError(`cannot start again with a clean environment (${cause})`, EXIT.rebirth, hints);
+  }
+}
+
+/**
+ * A copy that the kernel closes to others from its first instruction, where our own file is not such a one: where its user can read
+ * it. Root needs none, because no process of another's gets into root's. Undefined, too, where a copy cannot be had.
+ */
+function copyIfReadable(): number | undefined {
+  if (process.geteuid!() === 0) return undefined;
+  try {
+    accessSync("/proc/self/exe", constants.R_OK);
+    return copyImage();
+  } catch {
+    return undefined;
   }
 }
 

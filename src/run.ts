@@ -2,7 +2,7 @@
 
 import { replaceByNull } from "../native/descriptors.ts";
 import { type Environment, trustVariables } from "./environment.ts";
-import { harden } from "./harden.ts";
+import { harden, type Protections } from "./harden.ts";
 import { readKeyFromStandardInput } from "./key.ts";
 import type { Options } from "./options.ts";
 import { turnAwayWhenFull } from "./overload.ts";
@@ -28,11 +28,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   try {
     process.on("exit", () => info?.remove());
     reportStart(server.port, options, environment);
-    reportProtections(
-      protections.held,
-      [...protections.warnings, ...missing.map(notHeld)],
-      protections.hints,
-    );
+    reportProtections(protections, missing);
     await ending.asked;
     info?.remove();
     await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
@@ -69,12 +65,11 @@ function reportStart(port: number, { upstreamUrl }: Options, environment: Enviro
   if (trust.length > 0) terminal.info(`in force from the environment: ${trust.join(" ")}`);
 }
 
-function reportProtections(held: string[], warnings: string[], hints: string[]): void {
+function reportProtections({ held, missing }: Protections, missingForKey: readonly string[]): void {
   terminal.info(`protections: ${held.join(", ")}`);
-  for (const text of warnings) terminal.warning(text);
-  for (const text of hints) terminal.hint(text);
-}
-
-function notHeld(call: string): string {
-  return `${call} failed for the pages the key was read into`;
+  for (const { message, hints } of missing) {
+    terminal.warning(message);
+    for (const text of hints) terminal.hint(text);
+  }
+  for (const call of missingForKey) terminal.warning(`${call} failed for the pages the key was read into`);
 }

@@ -3,7 +3,9 @@
 import { describe, expect, test } from "bun:test";
 import {
   chmodSync,
+  chownSync,
   existsSync,
+  lchownSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -17,6 +19,7 @@ import { join } from "node:path";
 
 import { Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
+import { ALICE, isRoot } from "./harness/users.ts";
 import { open } from "./harness/wire.ts";
 
 const upstream = new RawUpstream();
@@ -121,6 +124,49 @@ describe("cannot be written: one line, exit code 1, nothing left behind", () => 
     expect(stderr).toMatch(
       /^responses-api-proxy: error: cannot write --server-info '[^']+' \((ENOTDIR|EEXIST)\)\n$/,
     );
+  });
+});
+
+describe.if(isRoot)("what another user could have put in the way is refused before anything starts", () => {
+  const refused = async (file: string): Promise<string> => {
+    const { exitCode, stderr } = await runProgram({ args: ["--server-info", file], input: "sk-x\n" });
+    expect(exitCode).toBe(1);
+    return stderr.split("\n")[0]!;
+  };
+
+  test("a directory of somebody else's", async () => {
+    const directory = temporaryDirectory();
+    chownSync(directory, ALICE, ALICE);
+    expect(await refused(join(directory, "info.json"))).toEndWith(
+      `the directory ${directory} is user ${ALICE}'s`,
+    );
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  test("a symlink of somebody else's on the way, and the neighbour: one of root's", async () => {
+    const directory = temporaryDirectory();
+    mkdirSync(join(directory, "real"));
+    symlinkSync("real", join(directory, "way"));
+    const proxy = await start(join(directory, "way/info.json"));
+    expect(JSON.parse(readFileSync(join(directory, "real/info.json"), "utf8"))).toEqual({
+      port: proxy.port,
+      pid: proxy.pid,
+    });
+    await proxy.stop();
+    lchownSync(join(directory, "way"), ALICE, ALICE);
+    expect(await refused(join(directory, "way/info.json"))).toEndWith(
+      `the symlink ${directory}/way is user ${ALICE}'s`,
+    );
+    expect(readdirSync(join(directory, "real"))).toEqual([]);
+  });
+
+  test("a file of somebody else's is replaced, and is not theirs any more", async () => {
+    const file = join(temporaryDirectory(), "info.json");
+    writeFileSync(file, "theirs");
+    chownSync(file, ALICE, ALICE);
+    chmodSync(file, 0o666);
+    await start(file);
+    expect(statSync(file)).toMatchObject({ uid: 0, mode: 0o100644 });
   });
 });
 

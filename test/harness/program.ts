@@ -46,6 +46,7 @@ export async function runProgram(start: Start): Promise<Ended> {
 export class Proxy {
   readonly #child: ReturnType<typeof spawn>;
   readonly #output: Collected;
+  #outputIsRead = false;
 
   private constructor(
     readonly port: number,
@@ -82,6 +83,18 @@ export class Proxy {
     return this.#output.waitFor(pattern, () => this.#child.exited);
   }
 
+  /** The first line on standard output. Nothing reads from there any more afterwards. */
+  async firstOutputLine(): Promise<string> {
+    this.#outputIsRead = true;
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const chunk of this.#child.stdout) {
+      text += decoder.decode(chunk, { stream: true });
+      if (text.includes("\n")) break;
+    }
+    return text.split("\n")[0]!;
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
   }
@@ -89,7 +102,7 @@ export class Proxy {
   /** Resolves when the program has ended by itself or by a signal. */
   async ended(): Promise<Ended> {
     await this.#child.exited;
-    const stdout = await new Response(this.#child.stdout).text();
+    const stdout = this.#outputIsRead ? "" : await new Response(this.#child.stdout).text();
     await this.#output.done;
     return { exitCode: this.#child.exitCode, signal: this.#child.signalCode, stdout, stderr: this.stderr };
   }

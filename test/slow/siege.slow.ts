@@ -83,13 +83,17 @@ test.each(ATTACKS)("%s", async (name, attack) => {
   const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
   // What memory a proxy has settled at after some use is what it is to come back to.
   for (let round = 0; round < 2_000; round++) await roundTrip(proxy.port, REQUEST);
-  const before = residentKilobytes(proxy.pid);
-  const longest = await besiege(proxy.port, (isOver) => attack(proxy.port, isOver));
-  await Bun.sleep(15_000);
-  const after = residentKilobytes(proxy.pid);
-  console.log(
-    `${name}: longest wait ${longest.toFixed(0)} ms, resident ${before} kB before, ${after} kB after`,
-  );
-  expect(longest).toBeLessThan(1_000);
-  expect(after).toBeLessThan(1.2 * before);
+  const memory = [residentKilobytes(proxy.pid)];
+  for (let round = 1; round <= 2; round++) {
+    const longest = await besiege(proxy.port, (isOver) => attack(proxy.port, isOver));
+    await Bun.sleep(15_000);
+    memory.push(residentKilobytes(proxy.pid));
+    console.log(
+      `${name}, round ${round}: longest wait ${longest.toFixed(0)} ms, resident ${memory.join(" → ")} kB`,
+    );
+    expect(longest).toBeLessThan(1_000);
+  }
+  // Locked memory is not given back (madvise(2): MADV_DONTNEED fails on it), so a first siege leaves its high water; none comes on top.
+  expect(memory[2]!).toBeLessThan(1.2 * memory[1]!);
+  expect(memory[1]!).toBeLessThan(1.5 * memory[0]!);
 });

@@ -63,15 +63,14 @@ test.each([1, 1_000, 5_000])("%d streams: all whole, and no event late", async (
 test("1,000 streams at once over TLS share a handful of connections with --http2, and have one each without", async () => {
   const authority = await makeAuthority();
   let connections = 0;
-  let open1 = 0;
-  let finish: () => void = () => {};
-  const all = new Promise<void>((resolve) => (finish = resolve));
+  let arrived = 0;
+  let all = Promise.withResolvers<void>();
   const upstream = createSecureServer({ ...authority.server, allowHTTP1: true }, (request, response) => {
     request.resume();
     response.writeHead(200, { "content-type": "text/event-stream" });
     response.write("data: one\n\n");
-    if (++open1 % 1_000 === 0) finish();
-    void all.then(() => response.end("data: two\n\n"));
+    if (++arrived === 1_000) all.resolve();
+    void all.promise.then(() => response.end("data: two\n\n"));
   });
   upstream.on("secureConnection", () => connections++);
   await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
@@ -79,7 +78,8 @@ test("1,000 streams at once over TLS share a handful of connections with --http2
   const { port } = upstream.address() as { port: number };
   const counts: Record<string, number> = {};
   for (const flags of [["--http2"], []]) {
-    connections = 0;
+    connections = arrived = 0;
+    all = Promise.withResolvers<void>();
     const args = [`--upstream-url=https://localhost:${port}/v1/responses`, ...flags];
     const proxy = await Proxy.start({ args, env: trust(authority, temporaryDirectory()) });
     const started = performance.now();

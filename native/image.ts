@@ -1,0 +1,54 @@
+// A copy of the program's own file that can be executed and not read, for where the file itself can be read.
+//
+// The kernel makes a process dumpable when it executes a file that its user can read, and undumpable when not (execve(2)). Between
+// an execve and prctl(PR_SET_DUMPABLE) lies a window in which another process of the same user can open /proc/PID/mem and keep it.
+
+import { ptr } from "bun:ffi";
+import { closeSync, openSync } from "node:fs";
+
+import { check, libc } from "./libc.ts";
+import { stringArray } from "./process.ts";
+import { syscallNumber } from "./syscalls.ts";
+
+const MFD_CLOEXEC = 0x1n;
+const MFD_ALLOW_SEALING = 0x2n;
+const MFD_EXEC = 0x10n;
+const F_ADD_SEALS = 1033;
+const ALL_SEALS = 0x1n | 0x2n | 0x4n | 0x8n; // SEAL, SHRINK, GROW, WRITE
+const AT_EMPTY_PATH = 0x1000n;
+const MODE = 0o111;
+const MOST_AT_ONCE = 0x7ffff000n;
+
+/** A sealed copy of /proc/self/exe in memory, mode 0111; its descriptor. Throws SystemCallError (EACCES where vm.memfd_noexec forbids it). */
+export function copyImage(): number {
+  const fd = createMemoryFile();
+  const source = openSync("/proc/self/exe", "r");
+  try {
+    while (check("sendfile", libc.sendfile(fd, source, null, MOST_AT_ONCE)) > 0);
+  } finally {
+    closeSync(source);
+  }
+  check("fchmod", libc.fchmod(fd, MODE));
+  check("fcntl", libc.fcntl(fd, F_ADD_SEALS, ALL_SEALS));
+  return fd;
+}
+
+/** Replaces the process by the program behind a descriptor (execveat(2)); returns only by throwing SystemCallError. */
+export function executeDescriptor(fd: number, args: readonly string[], variables: readonly string[]): never {
+  // By number, as memfd_create: glibc before 2.34 has no wrapper, and a missing symbol would keep the program from starting.
+  const blocks = [new Uint8Array(1024), stringArray(args), stringArray(variables)] as const;
+  const [empty, argv, envp] = blocks.map((block) => BigInt(ptr(block)));
+  const number = BigInt(syscallNumber("execveat")!);
+  check("execveat", libc.syscall(number, BigInt(fd), empty!, argv!, envp!, AT_EMPTY_PATH, 0n));
+  throw new Error("execveat returned");
+}
+
+/** Kernels before 6.3 do not know MFD_EXEC and say EINVAL. */
+function createMemoryFile(): number {
+  const name = Buffer.alloc(1024);
+  name.write("responses-api-proxy");
+  const create = (flags: bigint): bigint =>
+    libc.syscall(BigInt(syscallNumber("memfd_create")!), BigInt(ptr(name)), flags, 0n, 0n, 0n, 0n);
+  const fd = create(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+  return Number(fd) >= 0 ? Number(fd) : check("memfd_create", create(MFD_CLOEXEC | MFD_ALLOW_SEALING));
+}

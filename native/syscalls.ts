@@ -1,0 +1,76 @@
+// System call numbers, by architecture; test/syscalls.test.ts compares them with the kernel's headers.
+
+/** Numbers on x86_64 and aarch64; undefined where the architecture has no such call. From number 424 on they are the same. */
+export const SYSCALLS = {
+  accept4: [288, 242],
+  acct: [163, 89],
+  add_key: [248, 217],
+  bpf: [321, 280],
+  capset: [126, 91],
+  chroot: [161, 51],
+  clone: [56, 220],
+  clone3: [435, 435],
+  close_range: [436, 436],
+  connect: [42, 203],
+  delete_module: [176, 106],
+  execve: [59, 221],
+  execveat: [322, 281],
+  finit_module: [313, 273],
+  fork: [57, undefined],
+  fsconfig: [431, 431],
+  fsmount: [432, 432],
+  fsopen: [430, 430],
+  init_module: [175, 105],
+  io_uring_enter: [426, 426],
+  io_uring_register: [427, 427],
+  io_uring_setup: [425, 425],
+  ioperm: [173, undefined],
+  iopl: [172, undefined],
+  kcmp: [312, 272],
+  kexec_file_load: [320, 294],
+  kexec_load: [246, 104],
+  keyctl: [250, 219],
+  landlock_add_rule: [445, 445],
+  landlock_create_ruleset: [444, 444],
+  landlock_restrict_self: [446, 446],
+  memfd_create: [319, 279],
+  modify_ldt: [154, undefined],
+  mount: [165, 40],
+  mount_setattr: [442, 442],
+  move_mount: [429, 429],
+  munlock: [150, 229],
+  munlockall: [152, 231],
+  open_by_handle_at: [304, 265],
+  open_tree: [428, 428],
+  perf_event_open: [298, 241],
+  personality: [135, 92],
+  pidfd_getfd: [438, 438],
+  pivot_root: [155, 41],
+  prctl: [157, 167],
+  process_madvise: [440, 440],
+  process_vm_readv: [310, 270],
+  process_vm_writev: [311, 271],
+  ptrace: [101, 117],
+  quotactl: [179, 60],
+  reboot: [169, 142],
+  request_key: [249, 218],
+  seccomp: [317, 277],
+  setns: [308, 268],
+  swapoff: [168, 225],
+  swapon: [167, 224],
+  umount2: [166, 39],
+  unshare: [272, 97],
+  userfaultfd: [323, 282],
+  vfork: [58, undefined],
+} as const satisfies Record<string, readonly [x86_64: number, aarch64: number | undefined]>;
+
+export type SyscallName = keyof typeof SYSCALLS;
+export type Architecture = "x64" | "arm64";
+
+/** The number of a call on an architecture, undefined if it is not there. */
+export function syscallNumber(
+  name: SyscallName,
+  architecture = process.arch as Architecture,
+): number | undefined {
+  return SYSCALLS[name][architecture === "x64" ? 0 : 1];
+}

@@ -1,0 +1,79 @@
+// What the process is shut into: files and ports before the second start, so that every thread is; system calls after it.
+
+import { closeSync, openSync } from "node:fs";
+import { dirname } from "node:path";
+
+import { restrict } from "../native/landlock.ts";
+import { SystemCallError } from "../native/libc.ts";
+import { forbidExecutableGain } from "../native/process.ts";
+import { installFilter } from "../native/seccomp.ts";
+import type { Environment } from "./environment.ts";
+import { causeOf } from "./errors.ts";
+import { isLoopback, type Options } from "./options.ts";
+
+const DNS_PORT = 53;
+
+/** What executing ourselves takes: our own file, and the loader its header names (glibc's and musl's). */
+const EXECUTABLES = [
+  "/proc/self/exe",
+  "/lib64/ld-linux-x86-64.so.2",
+  "/lib/ld-linux-aarch64.so.1",
+  "/lib/ld-musl-x86_64.so.1",
+  "/lib/ld-musl-aarch64.so.1",
+];
+
+/**
+ * No writing but into the directory of --server-info, no executing but of ourselves, no connecting but to the upstream's port, its
+ * HTTPS proxy's and DNS, no binding but of our port, no signals and abstract sockets to others. Best effort: answers whether the
+ * kernel took it. Reading is not restricted, nor are addresses: Landlock knows ports only.
+ */
+export function shutIn(options: Options, environment: Environment): boolean {
+  return attempt(() => {
+    restrict({
+      writableDirectories: options.serverInfo === undefined ? [] : [dirname(options.serverInfo)],
+      writableFiles: ["/dev/null"],
+      executables: EXECUTABLES,
+      connectPorts: [DNS_PORT, portOf(options.upstreamUrl), ...proxyPorts(options.upstreamUrl, environment)],
+      bindPorts: [options.port],
+    });
+  });
+}
+
+/** Whether the restrictions of files hold: writing to /dev/zero is everybody's right otherwise. */
+export function isShutIn(): boolean {
+  try {
+    closeSync(openSync("/dev/zero", "r+"));
+    return false;
+  } catch (error) {
+    return causeOf(error) === "EACCES";
+  }
+}
+
+/** No system calls but those that serving takes, on every thread; and no memory that becomes executable. Answers what holds. */
+export function shutOff(): { filter: boolean; executableGain: boolean } {
+  return { executableGain: forbidExecutableGain(), filter: attempt(installFilter) };
+}
+
+function attempt(step: () => void): boolean {
+  try {
+    step();
+    return true;
+  } catch (error) {
+    if (error instanceof SystemCallError) return false;
+    throw error;
+  }
+}
+
+function proxyPorts(upstreamUrl: URL, environment: Environment): number[] {
+  if (isLoopback(upstreamUrl)) return [];
+  const proxies = [environment["HTTPS_PROXY"], environment["https_proxy"]];
+  return proxies.flatMap((proxy) => {
+    const url = URL.parse(proxy ?? "");
+    return url === null ? [] : [portOf(url)];
+  });
+}
+
+function portOf(url: URL): number {
+  if (url.port !== "") return Number(url.port);
+  return url.protocol === "https:" ? 443 : 80;
+}
