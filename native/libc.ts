@@ -1,7 +1,6 @@
 // The only dlopen of the project: the C functions we call, their prototypes, and errno.
 
 import { dlopen, FFIType, read } from "bun:ffi";
-import { getSystemErrorName } from "node:util";
 
 const { i32, i64, u64, ptr } = FFIType;
 
@@ -106,9 +105,10 @@ export class SystemCallError extends Error {
     readonly call: string,
     readonly errno: number,
   ) {
-    super(`${call}: ${getSystemErrorName(-errno)}`);
+    const name = errnoName(errno);
+    super(`${call}: ${name}`);
     this.name = "SystemCallError";
-    this.code = getSystemErrorName(-errno);
+    this.code = name;
   }
 }
 
@@ -122,3 +122,9 @@ export const EPERM = 1;
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
+
+/** node:util has the names, and takes a millisecond to load; a start that goes well needs none. */
+function errnoName(number: number): string {
+  const { getSystemErrorName } = require("node:util") as typeof import("node:util");
+  return getSystemErrorName(-number);
+}

@@ -1,7 +1,5 @@
 // Raw arguments → the flags that were given, each known and given once. What their values mean is for options.ts.
 
-import { parseArgs } from "node:util";
-
 import { FLAGS } from "./cli.ts";
 import { EXIT, UserError } from "./errors.ts";
 import { nearest } from "./nearest.ts";
@@ -12,39 +10,40 @@ export type Flag = keyof typeof FLAGS;
 export type Given = { [F in Flag]?: (typeof FLAGS)[F]["type"] extends "boolean" ? true : string };
 
 /**
- * citty takes unknown flags, extra words and missing values without complaint (0.2.2), so the arguments are read by
- * node:util's parseArgs and every token is judged here.
+ * Reads `--flag value`, `--flag=value` and `--switch`, and throws UserError for everything else: unknown and repeated flags, missing
+ * values, values where none goes, extra words. (citty 0.2.2, which draws --help from the same table, takes all of these silently.)
  */
 export function readFlags(rawArguments: readonly string[]): Given {
-  const { tokens } = parseArgs({
-    args: [...rawArguments],
-    options: Object.fromEntries(Object.entries(FLAGS).map(([name, { type }]) => [name, { type }])),
-    strict: false,
-    tokens: true,
-  });
   const given: Partial<Record<Flag, string | true>> = {};
-  for (const token of tokens) {
-    if (token.kind === "positional") throw unexpectedWord(token.value);
-    if (token.kind === "option-terminator") throw unexpectedWord("--");
-    if (!token.rawName.startsWith("--") || !Object.hasOwn(FLAGS, token.name))
-      throw unknownFlag(token.rawName);
-    const name = token.name as Flag;
+  const rest = [...rawArguments];
+  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+    if (!word.startsWith("-") || word === "--" || word === "-") throw unexpectedWord(word);
+    const [, flag = word, inlineValue] = /^(--[^=]*)=(.*)$/s.exec(word) ?? [];
+    const name = flag.slice(2);
+    if (!flag.startsWith("--") || !isFlag(name)) throw unknownFlag(flag);
     if (given[name] !== undefined) throw usageError(`--${name} is given more than once`);
-    given[name] = FLAGS[name].type === "boolean" ? readSwitch(name, token) : readValue(name, token);
+    if (FLAGS[name].type === "boolean") given[name] = readSwitch(name, inlineValue);
+    else given[name] = readValue(name, inlineValue ?? takeValue(rest));
   }
   return given as Given;
 }
 
-type OptionToken = { value?: string | undefined; inlineValue?: boolean | undefined };
+function isFlag(name: string): name is Flag {
+  return Object.hasOwn(FLAGS, name);
+}
 
-function readSwitch(name: Flag, { value }: OptionToken): true {
-  if (value !== undefined) throw usageError(`--${name} takes no value, got ${quote(value)}`);
+/** The next word, unless it is a flag itself: then the value was forgotten. */
+function takeValue(rest: string[]): string | undefined {
+  return rest[0]?.startsWith("-") ? undefined : rest.shift();
+}
+
+function readSwitch(name: Flag, inlineValue: string | undefined): true {
+  if (inlineValue !== undefined) throw usageError(`--${name} takes no value, got ${quote(inlineValue)}`);
   return true;
 }
 
-function readValue(name: Flag, { value, inlineValue }: OptionToken): string {
-  const isNextFlag = !inlineValue && value?.startsWith("-");
-  if (value === undefined || value === "" || isNextFlag) throw usageError(`--${name} needs a value`);
+function readValue(name: Flag, value: string | undefined): string {
+  if (value === undefined || value === "") throw usageError(`--${name} needs a value`);
   return value;
 }
 

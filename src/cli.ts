@@ -1,6 +1,6 @@
 // The command line as citty sees it: each flag once, with the sentence that --help shows.
 
-import { type ArgsDef, defineCommand, renderUsage } from "citty";
+import type { ArgsDef } from "citty";
 
 import { description, name, version } from "../package.json" with { type: "json" };
 
@@ -42,10 +42,11 @@ export const FLAGS = {
   version: { type: "boolean", description: "Show the version" },
 } as const satisfies ArgsDef;
 
-export const command = defineCommand({ meta: { name, version, description }, args: FLAGS });
-
 /** The text of --help, without colours. */
 export async function usage(): Promise<string> {
+  // Here and not above: citty and what it imports are only for this text, and each start of the proxy starts the program twice.
+  const { defineCommand, renderUsage } = await import("citty");
+  const command = defineCommand({ meta: { name, version, description }, args: FLAGS });
   const text = Bun.stripANSI(await renderUsage(command)).trimEnd();
   const lines = text.split("\n").map((line) => line.trimEnd());
   return [
