@@ -93,7 +93,8 @@ test.each(ATTACKS)("%s", async (name, attack) => {
     );
     expect(longest).toBeLessThan(1_000);
   }
-  // Locked memory is not given back (madvise(2): MADV_DONTNEED fails on it), so a first siege leaves its high water; none comes on top.
+  // Locked memory is not given back (madvise(2): MADV_DONTNEED fails on it), so a first siege leaves its high water and a second one
+  // nothing on top. After 500 uploads: 51 MB before, 65 after; in a process that may not lock its memory 48 before, 46 after.
   expect(memory[2]!).toBeLessThan(1.2 * memory[1]!);
   expect(memory[1]!).toBeLessThan(1.5 * memory[0]!);
 });
