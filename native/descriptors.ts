@@ -1,5 +1,6 @@
 // File descriptors below the runtime's own streams: reading without a buffer in between, and putting others in their place.
 
+import { cString, struct } from "./c-data.ts";
 import { check, EAGAIN, EINTR, errno, libc, SystemCallError } from "./libc.ts";
 
 const O_RDWR = 2;
@@ -30,9 +31,7 @@ export function isTerminal(fd: number): boolean {
 
 /** Makes `fd` refer to /dev/null; what it referred to is closed unless somebody else holds it. */
 export function replaceByNull(fd: number): void {
-  const path = Buffer.alloc(1024);
-  path.write("/dev/null");
-  const devNull = check("open", libc.open(path, O_RDWR | O_CLOEXEC, 0));
+  const devNull = check("open", libc.open(cString("/dev/null"), O_RDWR | O_CLOEXEC, 0));
   check("dup2", libc.dup2(devNull, fd));
   libc.close(devNull);
 }
@@ -49,9 +48,9 @@ export function closeOthersOnExec(): void {
 }
 
 function waitForInput(fd: number): void {
-  // struct pollfd { int fd; short events; short revents; }, in a buffer too large to be moved by the engine
-  const pollfd = new DataView(new ArrayBuffer(1024));
-  pollfd.setInt32(0, fd, true);
-  pollfd.setInt16(4, POLLIN, true);
-  libc.poll(new Uint8Array(pollfd.buffer), 1n, -1);
+  // struct pollfd { int fd; short events; short revents; }
+  const pollfd = struct();
+  pollfd.writeInt32LE(fd, 0);
+  pollfd.writeInt16LE(POLLIN, 4);
+  libc.poll(pollfd, 1n, -1);
 }

@@ -2,6 +2,7 @@
 
 import { closeSync, fstatSync, type Stats } from "node:fs";
 
+import { cString } from "./c-data.ts";
 import { check, libc } from "./libc.ts";
 
 const AT_FDCWD = -100;
@@ -75,8 +76,4 @@ export class Directory {
 
 function openAt(fd: number, name: string, flags: number, mode = 0): number {
   return check("openat", libc.openat(fd, cString(name), flags | O_CLOEXEC, mode));
-}
-
-function cString(text: string): Uint8Array {
-  return Buffer.concat([Buffer.from(`${text}\0`)], Math.max(Buffer.byteLength(text) + 1, 1024));
 }

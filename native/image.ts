@@ -6,8 +6,8 @@
 import { ptr } from "bun:ffi";
 import { closeSync, openSync } from "node:fs";
 
+import { cString, stringArray } from "./c-data.ts";
 import { check, libc } from "./libc.ts";
-import { stringArray } from "./process.ts";
 import { syscallNumber } from "./syscalls.ts";
 
 const MFD_CLOEXEC = 0x1n;
@@ -36,7 +36,7 @@ export function copyImage(): number {
 /** Replaces the process by the program behind a descriptor (execveat(2)); returns only by throwing SystemCallError. */
 export function executeDescriptor(fd: number, args: readonly string[], variables: readonly string[]): never {
   // By number, as memfd_create: glibc before 2.34 has no wrapper, and a missing symbol would keep the program from starting.
-  const blocks = [new Uint8Array(1024), stringArray(args), stringArray(variables)] as const;
+  const blocks = [cString(""), stringArray(args), stringArray(variables)] as const;
   const [empty, argv, envp] = blocks.map((block) => BigInt(ptr(block)));
   const number = BigInt(syscallNumber("execveat")!);
   check("execveat", libc.syscall(number, BigInt(fd), empty!, argv!, envp!, AT_EMPTY_PATH, 0n));
@@ -45,8 +45,7 @@ export function executeDescriptor(fd: number, args: readonly string[], variables
 
 /** Kernels before 6.3 do not know MFD_EXEC and say EINVAL. */
 function createMemoryFile(): number {
-  const name = Buffer.alloc(1024);
-  name.write("responses-api-proxy");
+  const name = cString("responses-api-proxy");
   const create = (flags: bigint): bigint =>
     libc.syscall(BigInt(syscallNumber("memfd_create")!), BigInt(ptr(name)), flags, 0n, 0n, 0n, 0n);
   const fd = create(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);

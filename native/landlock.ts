@@ -3,6 +3,7 @@
 import { ptr } from "bun:ffi";
 import { existsSync } from "node:fs";
 
+import { cString, struct } from "./c-data.ts";
 import { check, libc } from "./libc.ts";
 import { type SyscallName, syscallNumber } from "./syscalls.ts";
 
@@ -84,10 +85,8 @@ function createRuleset(abi: number, handled: bigint): number {
 
 /** struct landlock_path_beneath_attr { __u64 allowed_access; __s32 parent_fd; }, packed */
 function addPath(ruleset: number, path: string, rights: bigint): void {
-  const name = Buffer.alloc(Math.max(Buffer.byteLength(path) + 1, 1024));
-  name.write(path);
-  const fd = check("open", libc.open(name, O_PATH_CLOEXEC, 0));
-  const rule = Buffer.alloc(1024);
+  const fd = check("open", libc.open(cString(path), O_PATH_CLOEXEC, 0));
+  const rule = struct();
   rule.writeBigUInt64LE(rights, 0);
   rule.writeInt32LE(fd, 8);
   const result = call("landlock_add_rule", BigInt(ruleset), RULE_PATH_BENEATH, BigInt(ptr(rule)));

@@ -3,6 +3,7 @@
 import { ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
 
+import { cString, stringArray } from "./c-data.ts";
 import { check, libc } from "./libc.ts";
 
 const PR_GET_DUMPABLE = 3;
@@ -94,25 +95,4 @@ function setLimits(resource: number, { soft, hard }: Limits): void {
   rlimit[0] = soft;
   rlimit[1] = hard;
   libc.setrlimit(resource, rlimit);
-}
-
-// Bun 1.4.5 moves the bytes of typed arrays of 1,000 bytes or less, so everything whose address is taken is larger.
-const UNMOVED_BYTES = 1024;
-
-function cString(text: string): Uint8Array {
-  const bytes = Buffer.from(`${text}\0`);
-  return Buffer.concat([bytes], Math.max(bytes.byteLength, UNMOVED_BYTES));
-}
-
-/** A NULL-ended array of pointers to C strings, with the strings behind it in the same block, which keeps them alive. */
-export function stringArray(texts: readonly string[]): Uint8Array {
-  const strings = texts.map((text) => Buffer.from(`${text}\0`));
-  const tableBytes = (strings.length + 1) * 8;
-  const block = Buffer.alloc(Buffer.concat(strings).byteLength + tableBytes + UNMOVED_BYTES);
-  let offset = tableBytes;
-  for (const [index, string] of strings.entries()) {
-    block.writeBigUInt64LE(BigInt(ptr(block) + offset), index * 8);
-    offset += string.copy(block, offset);
-  }
-  return block;
 }

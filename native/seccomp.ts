@@ -2,6 +2,7 @@
 
 import { ptr } from "bun:ffi";
 
+import { struct } from "./c-data.ts";
 import { check, errno, libc, SystemCallError } from "./libc.ts";
 import { type Architecture, type SyscallName, syscallNumber } from "./syscalls.ts";
 
@@ -144,7 +145,7 @@ export function installFilter(): void {
     program.writeUInt32LE(k, index * 8 + 4);
   }
   // struct sock_fprog { unsigned short len; struct sock_filter *filter; }
-  const header = Buffer.alloc(1024);
+  const header = struct();
   header.writeUInt16LE(instructions.length, 0);
   header.writeBigUInt64LE(BigInt(ptr(program)), 8);
   const number = BigInt(syscallNumber("seccomp")!);

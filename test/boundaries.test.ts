@@ -9,8 +9,11 @@ const sources = new Map(FILES.map((file) => [file, readFileSync(file, "utf8")]))
 const code = (file: string): string => sources.get(file)!.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
 const filesWith = (pattern: RegExp): string[] => FILES.filter((file) => pattern.test(code(file)));
 
-const imports = (file: string): string[] =>
-  [...code(file).matchAll(/^(?:import|export)\b(?! type)[^;]*?from "([^"]+)"/gms)].map(([, from]) => from!);
+const imports = (file: string): string[] => {
+  const statically = code(file).matchAll(/^(?:import|export)\b(?! type)[^;]*?from "([^"]+)"/gms);
+  const dynamically = code(file).matchAll(/\b(?:import|require)\("([^"]+)"\)/g);
+  return [...statically, ...dynamically].map(([, from]) => from!);
+};
 
 describe("in one place only", () => {
   const ONLY: [what: string, pattern: RegExp, files: string[]][] = [
