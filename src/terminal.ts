@@ -10,7 +10,7 @@ import { writeSync } from "node:fs";
 import { createConsola, LogLevels } from "consola/core";
 
 import { duplicate, replaceByNull } from "../native/descriptors.ts";
-import { UserError } from "./errors.ts";
+import { causeOf, UserError } from "./errors.ts";
 
 let descriptor = 2;
 
@@ -53,9 +53,13 @@ export function failure(thrown: unknown): void {
   for (const text of thrown.hints) hint(text);
 }
 
-/** Text that was asked for (`--help`, `--version`), to standard output. */
+/** Text that was asked for (`--help`, `--version`), to standard output. Throws UserError where that takes nothing. */
 export function output(text: string): void {
-  writeSync(1, `${text}\n`);
+  try {
+    writeSync(1, `${text}\n`);
+  } catch (thrown) {
+    throw new UserError(`standard output cannot be written (${causeOf(thrown)})`);
+  }
 }
 
 /**

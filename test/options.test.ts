@@ -164,3 +164,14 @@ test("--help goes to standard output, plain, even where colours are wanted", asy
   expect(stdout).toContain("--upstream-url=<URL>");
   expect(stdout).not.toContain("\x1b");
 });
+
+test("standard output that takes nothing: one line, exit code 1", async () => {
+  const launcher = ["sh", "-c", 'exec "$0" "$@" >/dev/full'];
+  const stderr = "responses-api-proxy: error: standard output cannot be written (ENOSPC)\n";
+  expect(await runProgram({ args: ["--help"], launcher })).toEqual({
+    exitCode: 1,
+    signal: null,
+    stdout: "",
+    stderr,
+  });
+});

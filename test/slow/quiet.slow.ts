@@ -1,7 +1,24 @@
-// Ten minutes without a byte.
+// Ten minutes without a byte in an exchange; a minute between two.
 
-import { test } from "bun:test";
+import { expect, test } from "bun:test";
 
+import { Proxy } from "../harness/program.ts";
 import { expectQuietIsFine } from "../harness/quiet.ts";
+import { RawUpstream } from "../harness/upstream.ts";
+import { open } from "../harness/wire.ts";
 
 test("10 minutes before the head and in the middle of a stream are fine", () => expectQuietIsFine(600));
+
+test("a connection that waits for a next request is closed within a minute, and one with an exchange is not", async () => {
+  const upstream = new RawUpstream();
+  const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
+  const request = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
+  const waiting = await open(proxy.port, request);
+  await waiting.until(/ok$/);
+  upstream.answer = () => {};
+  const exchanging = await open(proxy.port, request);
+  const since = performance.now();
+  await waiting.untilClosed();
+  expect(performance.now() - since).toBeLessThan(65_000);
+  expect(exchanging.closed).toBeUndefined();
+});
