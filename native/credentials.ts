@@ -50,13 +50,19 @@ export function keepMemoryLockCapability(): void {
     check("prctl", libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, BigInt(CAP_IPC_LOCK), 0n, 0n));
 }
 
-/** The user with this name or number. A number that nobody has is fine; a name must be in /etc/passwd. Undefined if it is not. */
+/**
+ * The user with this name or number, from /etc/passwd. A number that no user has is fine, with itself as the group, if no group has
+ * it either. Undefined for anything else.
+ */
 export function findUser(nameOrUid: string): User | undefined {
   const lines = readFileSync("/etc/passwd", "utf8").split("\n");
   const entries = lines.map((line) => line.split(":"));
   const entry = entries.find(([name, , uid]) => name === nameOrUid || uid === nameOrUid);
   if (entry !== undefined) return { uid: Number(entry[2]), gid: Number(entry[3]) };
-  return /^\d{1,9}$/.test(nameOrUid) ? { uid: Number(nameOrUid), gid: Number(nameOrUid) } : undefined;
+  if (!/^\d{1,9}$/.test(nameOrUid)) return undefined;
+  const groups = readFileSync("/etc/group", "utf8").split("\n");
+  const isGroup = groups.some((line) => line.split(":")[2] === String(Number(nameOrUid)));
+  return isGroup ? undefined : { uid: Number(nameOrUid), gid: Number(nameOrUid) };
 }
 
 /** The four user IDs of the process (real, effective, saved, filesystem), from the kernel. */

@@ -3,8 +3,12 @@
 import { closeSync, fstatSync, type Stats } from "node:fs";
 
 import { cString } from "./c-data.ts";
-import { check, libc } from "./libc.ts";
+import { check, ENOENT, libc, SystemCallError } from "./libc.ts";
 
+const ENOTDIR = 20;
+const ELOOP = 40;
+/** As many as the kernel follows (path_resolution(7)). */
+const MAX_SYMLINKS = 40;
 const AT_FDCWD = -100;
 const O_WRONLY = 0o1;
 const O_CREAT = 0o100;
@@ -23,24 +27,34 @@ export class Directory {
   }
 
   /**
-   * Opens an absolute path, component by component; `mayPass` is asked about each directory and each symlink on the way and throws
-   * where it may not. Throws SystemCallError.
+   * Opens an absolute path component by component, and makes those that are missing (mode 0755). `mayPass` is asked about each
+   * directory and each symlink on the way, what a symlink leads to included, and throws where it may not. Throws SystemCallError.
    */
   static open(path: string, mayPass: (path: string, found: Stats) => void): Directory {
+    const names = path.split("/");
     let fd = openAt(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
     let walked = "";
-    for (const name of path.split("/").filter((part) => part !== "" && part !== ".")) {
-      walked += `/${name}`;
-      const next = openAt(fd, name, O_PATH | O_NOFOLLOW);
-      try {
-        mayPass(walked, fstatSync(next));
-        const previous = fd;
-        // Follows a symlink, now that whoever could have put it there is known.
-        fd = openAt(previous, name, O_PATH | O_DIRECTORY);
-        closeSync(previous);
-      } finally {
+    let links = 0;
+    for (let name = names.shift(); name !== undefined; name = names.shift()) {
+      if (name === "" || name === ".") continue;
+      const next = openOrMake(fd, name);
+      const found = fstatSync(next);
+      mayPass(`${walked}/${name}`, found);
+      if (found.isSymbolicLink()) {
+        if (++links > MAX_SYMLINKS) throw new SystemCallError("openat", ELOOP);
+        const target = readLink(next);
         closeSync(next);
+        names.unshift(...target.split("/"));
+        if (!target.startsWith("/")) continue;
+        closeSync(fd);
+        fd = openAt(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
+        walked = "";
+        continue;
       }
+      if (!found.isDirectory()) throw new SystemCallError("openat", ENOTDIR);
+      closeSync(fd);
+      fd = next;
+      walked += `/${name}`;
     }
     return new Directory(fd);
   }
@@ -72,6 +86,23 @@ export class Directory {
   close(): void {
     closeSync(this.#fd);
   }
+}
+
+function openOrMake(fd: number, name: string): number {
+  try {
+    return openAt(fd, name, O_PATH | O_NOFOLLOW);
+  } catch (error) {
+    if (!(error instanceof SystemCallError) || error.errno !== ENOENT) throw error;
+    check("mkdirat", libc.mkdirat(fd, cString(name), 0o755));
+    return openAt(fd, name, O_PATH | O_NOFOLLOW | O_DIRECTORY);
+  }
+}
+
+/** Where the symlink that was opened leads: readlinkat(2) with an empty path. */
+function readLink(fd: number): string {
+  const target = Buffer.alloc(4096);
+  const length = check("readlinkat", libc.readlinkat(fd, cString(""), target, BigInt(target.length)));
+  return target.toString("utf8", 0, length);
 }
 
 function openAt(fd: number, name: string, flags: number, mode = 0): number {

@@ -4,12 +4,13 @@
 // an execve and prctl(PR_SET_DUMPABLE) lies a window in which another process of the same user can open /proc/PID/mem and keep it.
 
 import { ptr } from "bun:ffi";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readlinkSync } from "node:fs";
 
 import { cString, stringArray } from "./c-data.ts";
 import { check, libc } from "./libc.ts";
 import { syscallNumber } from "./syscalls.ts";
 
+const NAME = "responses-api-proxy";
 const MFD_CLOEXEC = 0x1n;
 const MFD_ALLOW_SEALING = 0x2n;
 const MFD_EXEC = 0x10n;
@@ -43,9 +44,14 @@ export function executeDescriptor(fd: number, args: readonly string[], variables
   throw new Error("execveat returned");
 }
 
+/** Whether this process runs from such a copy. */
+export function isCopy(): boolean {
+  return readlinkSync("/proc/self/exe").startsWith(`/memfd:${NAME}`);
+}
+
 /** Kernels before 6.3 do not know MFD_EXEC and say EINVAL. */
 function createMemoryFile(): number {
-  const name = cString("responses-api-proxy");
+  const name = cString(NAME);
   const create = (flags: bigint): bigint =>
     libc.syscall(BigInt(syscallNumber("memfd_create")!), BigInt(ptr(name)), flags, 0n, 0n, 0n, 0n);
   const fd = create(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);

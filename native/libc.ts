@@ -13,6 +13,10 @@ const FUNCTIONS = {
   open: { args: [ptr, i32, i32], returns: i32 },
   // int openat(int dirfd, const char *pathname, int flags, ...)
   openat: { args: [i32, ptr, i32, i32], returns: i32 },
+  // int mkdirat(int dirfd, const char *pathname, mode_t mode)
+  mkdirat: { args: [i32, ptr, i32], returns: i32 },
+  // ssize_t readlinkat(int dirfd, const char *pathname, char *buf, size_t bufsiz)
+  readlinkat: { args: [i32, ptr, ptr, u64], returns: i64 },
   // int renameat(int olddirfd, const char *oldpath, int newdirfd, const char *newpath)
   renameat: { args: [i32, ptr, i32, ptr], returns: i32 },
   // int unlinkat(int dirfd, const char *pathname, int flags)
@@ -118,10 +122,9 @@ export function check(call: string, result: number | bigint): number {
   return Number(result);
 }
 
-export const EPERM = 1;
+export const ENOENT = 2;
 export const EINTR = 4;
 export const EAGAIN = 11;
-export const ENOMEM = 12;
 
 /** node:util has the names, and takes a millisecond to load; a start that goes well needs none. */
 function errnoName(number: number): string {

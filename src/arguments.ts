@@ -77,7 +77,8 @@ export function usageError(
   return new UserError(message, EXIT.usage, hints);
 }
 
-/** What the user typed, in quotes, cut where it is very long. */
+/** What the user typed, in quotes, cut where it is very long, and without what looks like a key put in the wrong place. */
 export function quote(text: string): string {
-  return `'${text.length > 200 ? `${text.slice(0, 200)}…` : text}'`;
+  const harmless = text.replace(/sk-[\w-]{3,}/g, "sk-…");
+  return `'${harmless.length > 200 ? `${harmless.slice(0, 200)}…` : harmless}'`;
 }

@@ -65,10 +65,18 @@ export function unexpectedVariables(environment: Environment): string[] {
 export function trustVariables(environment: Environment): string[] {
   return TRUST.flatMap((name) => {
     const value = environment[name];
-    return value === undefined ? [] : [`${name}=${value.replace(/\/\/[^/]*@/, "//…@")}`];
+    return value === undefined ? [] : [`${name}=${value.replace(/^(\w+:\/\/)?.*@/, "$1…@")}`];
   });
 }
 
 function isKept(name: string): boolean {
   return KEPT.includes(name) || name.startsWith(KEPT_PREFIX);
+}
+
+/** The name of a proxy variable whose value is no http or https URL, which Bun and the sandbox would read differently; or undefined. */
+export function unclearProxy(environment: Environment): string | undefined {
+  return ["HTTPS_PROXY", "https_proxy"].find((name) => {
+    const value = environment[name];
+    return value !== undefined && value !== "" && !(/^https?:\/\/[^/]/i.test(value) && URL.canParse(value));
+  });
 }

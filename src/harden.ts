@@ -1,6 +1,7 @@
 // What must hold before the key is read, and what should. Each step looks at the system's answer, not at its own call.
 
 import { userIds } from "../native/credentials.ts";
+import { isCopy } from "../native/image.ts";
 import { landlockAbi } from "../native/landlock.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { lockAllMemory } from "../native/memory.ts";
@@ -32,6 +33,8 @@ export function harden(options: Options): Protections {
   if (!forbidInspection()) throw new UserError("the process cannot be made undumpable", EXIT.dumpable);
   const isRoot = refuseOtherUsers(options) === 0;
   if (wasOpen && !isRoot) missing.push(OPEN_AT_START);
+  // A copy was made because the file can be read, so the first start, too, was open for a moment; unless root started it.
+  if (isCopy() && options.user === undefined) missing.push(OPEN_AT_FIRST_START);
   refuseTracer();
   nameProcess("responses-proxy");
   if (!forbidNewPrivileges()) throw new UserError("no_new_privs cannot be set", EXIT.newPrivileges);
@@ -57,12 +60,18 @@ export function harden(options: Options): Protections {
   return { held, missing };
 }
 
+const INSTALL = "install it so that its user cannot read it: install -o root -g root -m 0711";
+
 const OPEN_AT_START: Missing = {
   message: "until a moment ago another process of this user could open this one's memory",
-  hints: [
-    "install it unreadable: install -o root -g root -m 0711",
-    "or allow executable memory files (vm.memfd_noexec=0)",
-  ],
+  hints: [INSTALL, "or allow executable memory files (vm.memfd_noexec=0)"],
+  exitCode: EXIT.strict,
+};
+
+const OPEN_AT_FIRST_START: Missing = {
+  message:
+    "a process of this user that was there before could have taken the key's pipe over, because the program's file can be read",
+  hints: [INSTALL],
   exitCode: EXIT.strict,
 };
 

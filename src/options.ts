@@ -85,7 +85,11 @@ function parseNumber(name: Flag, text: string | undefined, maximum: number): num
 function parsePath(name: Flag, text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   if (text.endsWith("/")) throw usageError(`--${name} must name a file, got ${quote(text)}`);
-  return resolve(text);
+  const path = resolve(text);
+  // The sandbox leaves the file's directory writable, and these must not be.
+  if (/^\/(dev\/)?[^/]+$/.test(path))
+    throw usageError(`--${name} must not be in / or /dev, got ${quote(text)}`);
+  return path;
 }
 
 /** User info is refused because a URL shows in ps(1), and its message quotes nothing for the same reason. */
@@ -103,6 +107,7 @@ function parseUpstreamUrl(text: string, insecureUpstream: boolean): URL {
   if (url.username !== "" || url.password !== "") {
     throw usageError("--upstream-url must not contain user info", ["the key is read from standard input"]);
   }
+  if (url.port === "0") throw usageError(`--upstream-url must not have port 0, got ${quote(text)}`);
   if (text.includes("#")) throw usageError(`--upstream-url must not contain a fragment, got ${quote(text)}`);
   if (url.protocol === "http:" && !isLoopback(url) && !insecureUpstream) {
     throw usageError(`--upstream-url must be https, got ${quote(text)}`, [
@@ -119,5 +124,5 @@ function refuseUpstreamOnOwnPort({ port, upstreamUrl }: Pick<Options, "port" | "
 }
 
 function withoutUserInfo(text: string): string {
-  return text.replace(/\/\/[^/]*@/, "//…@");
+  return text.replace(/^(\w+:\/\/)?.*@/, "$1…@");
 }

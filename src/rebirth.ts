@@ -14,7 +14,13 @@ import {
   limitCoreDumps,
   raiseFileLimit,
 } from "../native/process.ts";
-import { cleanEnvironment, type Environment, isMarked, unexpectedVariables } from "./environment.ts";
+import {
+  cleanEnvironment,
+  type Environment,
+  isMarked,
+  unclearProxy,
+  unexpectedVariables,
+} from "./environment.ts";
 import { causeOf, EXIT, UserError } from "./errors.ts";
 import { type Options, toArguments } from "./options.ts";
 import { shutIn } from "./sandbox.ts";
@@ -39,15 +45,21 @@ export function isReborn(environment: Environment): boolean {
  */
 export function rebirth(options: Options, environment: Environment): never {
   forbidInspection();
+  const proxy = unclearProxy(environment);
+  if (proxy !== undefined) {
+    throw new UserError(`${proxy} must be a URL such as http://proxy.example:3128`, undefined, [
+      `correct it, or start with env -u ${proxy}`,
+    ]);
+  }
   const clean = cleanEnvironment(environment);
   const user = options.user === undefined ? undefined : resolveUser(options.user);
   if (user !== undefined) refuseWithoutRoot();
-  if (options.serverInfo !== undefined) prepareDirectory(options.serverInfo, user);
   limitCoreDumps();
   raiseFileLimit();
   try {
     if (user === undefined) keepMemoryLockCapability();
     else becomeUser(user);
+    if (options.serverInfo !== undefined) prepareDirectory(options.serverInfo);
     forbidNewPrivileges();
     const image = copyIfReadable();
     shutIn(options, clean);
@@ -59,6 +71,7 @@ export function rebirth(options: Options, environment: Environment): never {
     if (image === undefined) execute("/proc/self/exe", args, variables);
     executeDescriptor(image, args, variables);
   } catch (error) {
+    if (error instanceof UserError) throw error;
     const hints = causeOf(error) === "EACCES" ? ["the user it runs as must be able to execute its file"] : [];
     const cause = error instanceof SystemCallError ? error.message : causeOf(error);
     throw new UserError(`cannot start again with a clean environment (${cause})`, EXIT.rebirth, hints);

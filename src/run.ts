@@ -14,9 +14,11 @@ import { Upstream } from "./upstream.ts";
 /** Runs until it is asked to end. Throws UserError where it cannot start. */
 export async function run(options: Options, environment: Environment): Promise<void> {
   const protections = harden(options);
-  const ending = endings();
+  ignoreUserSignal();
 
   const { authorization, missing } = readKeyFromStandardInput();
+  // Not before: a handler could not run while read(2) waits, and without one these signals end the program as they end any other.
+  const ending = endings();
   replaceByNull(0);
   terminal.silenceRuntime();
 
@@ -37,6 +39,11 @@ export async function run(options: Options, environment: Environment): Promise<v
   }
 }
 
+/** Without a handler SIGUSR1 kills Bun 1.4.5; a later Bun may open a debugger at it. */
+function ignoreUserSignal(): void {
+  process.on("SIGUSR1", () => {});
+}
+
 type Endings = {
   end: () => void;
   /** Resolved by the first signal or GET /shutdown. */
@@ -45,14 +52,13 @@ type Endings = {
   insisted: Promise<void>;
 };
 
-/** SIGTERM, SIGINT and SIGHUP end the program; a second one ends it at once. SIGUSR1 would kill Bun 1.4.5 without a handler. */
+/** SIGTERM, SIGINT and SIGHUP end the program; a second one ends it at once. */
 function endings(): Endings {
   const asked = Promise.withResolvers<void>();
   const insisted = Promise.withResolvers<void>();
   let signals = 0;
   const onSignal = (): void => (++signals === 1 ? asked : insisted).resolve();
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, onSignal);
-  process.on("SIGUSR1", () => {});
   return { end: () => asked.resolve(), asked: asked.promise, insisted: insisted.promise };
 }
 

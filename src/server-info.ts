@@ -1,10 +1,9 @@
 // The one-line file that tells programs where the proxy is: {"port":N,"pid":N}.
 
-import { chownSync, closeSync, fchmodSync, fstatSync, mkdirSync, type Stats, writeSync } from "node:fs";
+import { closeSync, fchmodSync, fstatSync, type Stats, writeSync } from "node:fs";
 import { basename, dirname } from "node:path";
 
 import { Directory } from "../native/directory.ts";
-import { SystemCallError } from "../native/libc.ts";
 import { randomHex } from "../native/memory.ts";
 import { causeOf, UserError } from "./errors.ts";
 
@@ -14,24 +13,17 @@ export type ServerInfo = {
   remove: () => void;
 };
 
-type Owner = { uid: number; gid: number };
-
 /**
- * Makes the directory of the file where it is missing, and gives what it made to `owner`; looks at whether the file can be written
- * there, before anything is started. Throws UserError.
+ * Makes the directory of the file where it is missing, and looks at whether the file can be written there, before anything is
+ * started. Goes after the change of user, so that nothing is made or followed as root that another could point elsewhere.
+ * Throws UserError.
  */
-export function prepareDirectory(path: string, owner?: Owner): void {
+export function prepareDirectory(path: string): void {
   try {
-    const first = mkdirSync(dirname(path), { recursive: true });
-    if (first !== undefined && owner !== undefined) {
-      for (let made = dirname(path); made.length >= first.length; made = dirname(made)) {
-        chownSync(made, owner.uid, owner.gid);
-      }
-    }
-    const directory = openDirectory(path, owner?.uid);
-    const isDirectory = statOf(directory, basename(path))?.isDirectory() === true;
+    const directory = openDirectory(path);
+    const found = statOf(directory, basename(path));
     directory.close();
-    if (isDirectory) throw new SystemCallError("open", EISDIR);
+    if (found !== undefined) refuseToReplace(path, found);
   } catch (error) {
     throw cannotWrite(path, error);
   }
@@ -50,6 +42,8 @@ export function writeServerInfo(path: string, port: number): ServerInfo {
   let written: Stats | undefined;
   try {
     directory = openDirectory(path);
+    const found = statOf(directory, name);
+    if (found !== undefined) refuseToReplace(path, found);
     written = create(directory, temporary, text);
     directory.rename(temporary, name);
   } catch (error) {
@@ -66,9 +60,9 @@ export function writeServerInfo(path: string, port: number): ServerInfo {
   };
 }
 
-/** The file's directory, reached through nothing that a user other than root, ourselves and `owner` could have put in the way. */
-function openDirectory(path: string, owner?: number): Directory {
-  const trusted = [0, process.geteuid!(), owner];
+/** The file's directory, reached through nothing that a user other than root and ourselves could have put in the way. */
+function openDirectory(path: string): Directory {
+  const trusted = [0, process.geteuid!()];
   return Directory.open(dirname(path), (step, found) => {
     if (trusted.includes(found.uid)) return;
     const what = found.isSymbolicLink() ? "symlink" : "directory";
@@ -78,6 +72,15 @@ function openDirectory(path: string, owner?: number): Directory {
       ["name a file in a directory that belongs to root or to the user the proxy runs as"],
     );
   });
+}
+
+/** A file, a symlink and a FIFO may be in the way by mistake or malice; a directory, a device or a socket has a use of its own. */
+function refuseToReplace(path: string, found: Stats): void {
+  if (found.isFile() || found.isSymbolicLink() || found.isFIFO()) return;
+  const what = found.isDirectory() ? "directory" : found.isSocket() ? "socket" : "device";
+  throw new UserError(`cannot write --server-info '${path}': it is a ${what}`, undefined, [
+    "name a file that may be replaced",
+  ]);
 }
 
 function create(directory: Directory, name: string, text: string): Stats {
@@ -100,8 +103,6 @@ function statOf(directory: Directory, name: string): Stats | undefined {
   }
 }
 
-const EISDIR = 21;
-
 function cannotWrite(path: string, error: unknown): UserError {
   if (error instanceof UserError) return error;
   const cause = causeOf(error);
@@ -114,6 +115,5 @@ function cannotWrite(path: string, error: unknown): UserError {
 }
 
 const HINTS: Record<string, string> = {
-  EISDIR: "name a file in that directory",
   EACCES: "the user the proxy runs as must be able to write in that directory",
 };

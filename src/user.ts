@@ -7,7 +7,7 @@ import { EXIT, UserError } from "./errors.ts";
 export function resolveUser(nameOrUid: string): User {
   const user = findUser(nameOrUid);
   if (user === undefined) {
-    throw new UserError(`--user '${nameOrUid}' is unknown`, EXIT.usage, [
+    throw new UserError(`--user '${nameOrUid}' is no user, or its number is a group's`, EXIT.usage, [
       "give the number of a user that nobody is, e.g. --user=61234",
     ]);
   }

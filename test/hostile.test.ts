@@ -146,6 +146,22 @@ describe("a hostile environment", () => {
     expect(proxy.stderr).not.toContain("secret");
   });
 
+  test("an HTTPS_PROXY that is no URL is refused, and not repeated", async () => {
+    for (const value of [
+      "user:secret@proxy.test:3128",
+      "127.0.0.1:3128",
+      "socks5://127.0.0.1:1",
+      "https:/user:secret@proxy.test",
+    ]) {
+      const { exitCode, stderr } = await runProgram({ env: { HTTPS_PROXY: value }, input: "sk-x\n" });
+      expect(exitCode).toBe(1);
+      expect(stderr).toStartWith(
+        "responses-api-proxy: error: HTTPS_PROXY must be a URL such as http://proxy.example:3128\n",
+      );
+      expect(stderr).not.toContain("secret");
+    }
+  });
+
   test("NODE_TLS_REJECT_UNAUTHORIZED=0 does not open the way to an upstream nobody vouches for", async () => {
     const authority = await makeAuthority();
     const upstream = new RawUpstream({ tls: authority.server });

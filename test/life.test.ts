@@ -1,9 +1,10 @@
 // Listening and ending: who can connect, who can share the port, what ends the program and what happens to exchanges in flight.
 
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 
-import { isAlive, Proxy, runProgram } from "./harness/program.ts";
+import { BARE_ENVIRONMENT, BINARY, isAlive, Proxy, runProgram } from "./harness/program.ts";
 import { type Connection, RawUpstream } from "./harness/upstream.ts";
 import { open, roundTrip } from "./harness/wire.ts";
 
@@ -71,6 +72,18 @@ describe("ending", () => {
       const proxy = await Proxy.start();
       proxy.signal(signal);
       expect(await proxy.ended()).toMatchObject({ exitCode: 0, signal: null, stdout: "" });
+    },
+  );
+
+  test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
+    "%s while the key is awaited ends it, too",
+    async (signal) => {
+      const child = Bun.spawn([BINARY], { stdin: "pipe", stderr: "ignore", env: BARE_ENVIRONMENT });
+      while (!/^responses-proxy$/m.test(readFileSync(`/proc/${child.pid}/comm`, "utf8"))) await Bun.sleep(2);
+      await Bun.sleep(20);
+      child.kill(signal);
+      await child.exited;
+      expect(child.signalCode as string | null).toBe(signal);
     },
   );
 

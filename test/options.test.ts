@@ -109,6 +109,17 @@ const REFUSED: [args: string[], error: string, hint?: string][] = [
     "--upstream-url must be an absolute https URL, got 'https://a.test/ b'",
     "responses-api-proxy: hint: the default is https://api.openai.com/v1/responses\n",
   ],
+  [["--upstream-url=https://a.test:0/"], "--upstream-url must not have port 0, got 'https://a.test:0/'"],
+  [["--server-info=/info.json"], "--server-info must not be in / or /dev, got '/info.json'"],
+  [["--server-info=/dev/null"], "--server-info must not be in / or /dev, got '/dev/null'"],
+  [["OPENAI_API_KEY=sk-proj-0123456789"], "unexpected argument 'OPENAI_API_KEY=sk-…'"],
+  [["--port", "sk-proj-0123456789"], "--port must be a whole number from 0 to 65535, got 'sk-…'"],
+  [["--sk-proj-0123456789"], "unknown flag '--sk-…'", ""],
+  [
+    ["--upstream-url=user:secret@a.test/"],
+    "--upstream-url must be an absolute https URL, got '…@a.test/'",
+    "responses-api-proxy: hint: the default is https://api.openai.com/v1/responses\n",
+  ],
   [
     ["--upstream-url=https://user:secret@a.test/"],
     "--upstream-url must not contain user info",

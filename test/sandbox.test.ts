@@ -156,7 +156,9 @@ describe.if(isRoot)("one who has taken the process over", () => {
       .replace(/^bun /, `${process.execPath} `);
     const { exitCode } = Bun.spawnSync(["sh", "-c", build]);
     expect(exitCode).toBe(0);
-    const info = join(temporaryDirectory(), "made", "info.json");
+    const writable = temporaryDirectory();
+    Bun.spawnSync(["chown", String(ALICE), writable]);
+    const info = join(writable, "made", "info.json");
     const proxy = await Proxy.start({
       binary,
       args: [`--user=${ALICE}`, "--server-info", info, `--upstream-url=${upstream.url}`],
@@ -199,6 +201,18 @@ describe.if(isRoot)("--strict and --user", () => {
     expect(stderr).toStartWith("responses-api-proxy: error: memory is not locked");
   });
 
+  test("--strict: from a file that can be read, whose first start was open for a moment", async () => {
+    const launcher = as(ALICE);
+    const { exitCode, stderr } = await runProgram({
+      binary: installedBinary(0o755),
+      launcher,
+      input: "",
+      args: ["--strict"],
+    });
+    expect(exitCode).toBe(11);
+    expect(stderr).toStartWith("responses-api-proxy: error: a process of this user that was there before");
+  });
+
   test("--strict: with everything in place it starts", async () => {
     const proxy = await Proxy.start({
       args: ["--strict", `--user=${ALICE}`],
@@ -210,7 +224,13 @@ describe.if(isRoot)("--strict and --user", () => {
   const REFUSED: [args: string[], launcher: string[], exitCode: number, message: string][] = [
     [["--user=root"], [], 2, "--user must not be root"],
     [["--user=0"], [], 2, "--user must not be root"],
-    [["--user=nobody-of-that-name"], [], 2, "--user 'nobody-of-that-name' is unknown"],
+    [
+      ["--user=nobody-of-that-name"],
+      [],
+      2,
+      "--user 'nobody-of-that-name' is no user, or its number is a group's",
+    ],
+    [["--user=27"], [], 2, "--user '27' is no user, or its number is a group's"],
     [[`--user=${ALICE}`], as(ALICE), 10, "--user takes root"],
   ];
   test.each(REFUSED)("%j", async (args, launcher, exitCode, message) => {

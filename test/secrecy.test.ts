@@ -55,9 +55,14 @@ describe.if(isRoot)("another process, as the user the proxy runs as and as anoth
     const launcher = ["sh", "-c", 'ulimit -l 64; exec "$0" "$@"', ...as(ALICE)];
     const limited = await Proxy.start({ args, binary, launcher });
     await limited.waitForLine(/RLIMIT_MEMLOCK unlimited\n/);
+    // Of the installation as well, which here is not the recommended one.
     const messages = limited.stderr.replaceAll("responses-api-proxy: ", "").split("\n").slice(1, -1);
     expect(messages).toEqual([
       expect.stringMatching(/^protections: not dumpable from exec, no core, sandbox .+, uid 61234$/),
+      expect.stringMatching(
+        /^warning: a process of this user that was there before could have taken the key's pipe over/,
+      ),
+      expect.stringMatching(/^hint: install it so that its user cannot read it/),
       expect.stringMatching(
         /^warning: memory is not locked \(mlockall: E\w+\): copies of the key may be written to the swap device$/,
       ),

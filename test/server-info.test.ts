@@ -17,9 +17,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
-import { Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
+import { installedBinary, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { ALICE, isRoot } from "./harness/users.ts";
+import { ALICE, BOB, isRoot } from "./harness/users.ts";
 import { open } from "./harness/wire.ts";
 
 const upstream = new RawUpstream();
@@ -108,9 +108,29 @@ describe("cannot be written: one line, exit code 1, nothing left behind", () => 
       exitCode: 1,
       signal: null,
       stdout: "",
-      stderr: `responses-api-proxy: error: cannot write --server-info '${file}' (EISDIR)\nresponses-api-proxy: hint: name a file in that directory\n`,
+      stderr: `responses-api-proxy: error: cannot write --server-info '${file}': it is a directory\nresponses-api-proxy: hint: name a file that may be replaced\n`,
     });
     expect(readdirSync(directory)).toEqual(["server-info.json"]);
+  });
+
+  test.if(isRoot)("a device or a socket is there, and stays", async () => {
+    const directory = temporaryDirectory();
+    const device = join(directory, "null");
+    await Bun.spawn(["mknod", device, "c", "1", "3"]).exited;
+    const socket = join(directory, "socket");
+    const listener = Bun.listen({ unix: socket, socket: { data() {} } });
+    for (const [file, what] of [
+      [device, "device"],
+      [socket, "socket"],
+    ] as const) {
+      const { exitCode, stderr } = await runProgram({ args: ["--server-info", file], input: "sk-x\n" });
+      expect(exitCode).toBe(1);
+      expect(stderr).toStartWith(
+        `responses-api-proxy: error: cannot write --server-info '${file}': it is a ${what}\n`,
+      );
+    }
+    listener.stop();
+    expect(lstatSync(device).isCharacterDevice()).toBe(true);
   });
 
   test("a file is where a directory should be", async () => {
@@ -158,6 +178,31 @@ describe.if(isRoot)("what another user could have put in the way is refused befo
       `the symlink ${directory}/way is user ${ALICE}'s`,
     );
     expect(readdirSync(join(directory, "real"))).toEqual([]);
+  });
+
+  test("what root's symlink leads to counts as well", async () => {
+    const theirs = temporaryDirectory();
+    const directory = temporaryDirectory();
+    symlinkSync(theirs, join(directory, "way"));
+    chownSync(theirs, ALICE, ALICE);
+    expect(await refused(join(directory, "way/info.json"))).toEndWith(
+      `the directory ${theirs} is user ${ALICE}'s`,
+    );
+    expect(readdirSync(theirs)).toEqual([]);
+  });
+
+  test("nothing is made before the way is known to be good, and with --user nothing as root", async () => {
+    const directory = temporaryDirectory();
+    mkdirSync(join(directory, "victim"));
+    symlinkSync("victim", join(directory, "way"));
+    lchownSync(join(directory, "way"), ALICE, ALICE);
+    await refused(join(directory, "way/made/info.json"));
+    expect(readdirSync(join(directory, "victim"))).toEqual([]);
+    const file = join(directory, "made/info.json");
+    const args = [`--user=${BOB}`, "--server-info", file];
+    const { exitCode, stderr } = await runProgram({ args, binary: installedBinary(0o755), input: "sk-x\n" });
+    expect(exitCode).toBe(1);
+    expect(stderr).toStartWith(`responses-api-proxy: error: cannot write --server-info '${file}' (EACCES)\n`);
   });
 
   test("a file of somebody else's is replaced, and is not theirs any more", async () => {
