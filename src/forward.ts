@@ -2,7 +2,7 @@
 
 import { type Clock, receiveBody } from "./body.ts";
 import { causeOf, type ErrorCode, errorResponse } from "./errors.ts";
-import { toClient, toUpstream } from "./headers.ts";
+import { hasCertainEnd, toClient, toUpstream } from "./headers.ts";
 import * as terminal from "./terminal.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -13,11 +13,21 @@ export async function forward(request: Request, upstream: Upstream, clock: Clock
     const body = await receiveBody(request, clock);
     // The answer is returned as it is, not rebuilt: it keeps back-pressure, breaks off where the upstream does, and is faster.
     const answer = await upstream.send(headers, body, request.signal);
+    if (!upstream.isHttp2 && !hasCertainEnd(answer)) return await refuseAnswer(answer);
     toClient(answer.headers);
     return answer;
   } catch (error) {
     return failedExchange(error, request.signal);
   }
+}
+
+/** A truncated answer must never look whole, so one that could be truncated unseen is not passed on. */
+async function refuseAnswer(answer: Response): Promise<Response> {
+  await answer.body?.cancel();
+  const message =
+    "the upstream's answer has neither a length nor chunks, so its end could not be told from a break";
+  terminal.error(`exchange failed: ${message}`);
+  return errorResponse(502, "upstream_unreadable", message);
 }
 
 /** The answer where the upstream gave none that could be passed on, with one line to standard error. */

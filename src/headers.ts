@@ -48,6 +48,22 @@ export function toClient(upstream: Headers): void {
   for (const name of CROSS_ORIGIN) upstream.delete(name);
 }
 
+/**
+ * Whether the end of an HTTP/1.x answer can be told from a break: by a length or by chunks (RFC 9112 §6.3). One that ends where its
+ * connection ends cannot, and Bun 1.4.5 takes a reset, and TLS without close_notify, for that end.
+ */
+export function hasCertainEnd({
+  status,
+  headers,
+}: {
+  status: number;
+  headers: Pick<Headers, "has">;
+}): boolean {
+  return (
+    status === 204 || status === 304 || headers.has("content-length") || headers.has("transfer-encoding")
+  );
+}
+
 function dropHopByHop(headers: Headers): void {
   const named = headers.get("connection");
   if (named !== null) dropNamed(headers, named);

@@ -18,11 +18,14 @@ const SETTINGS = {
 
 export class Upstream {
   readonly authorization: Authorization;
+  /** Whether answers may come over HTTP/2, which frames every body. */
+  readonly isHttp2: boolean;
   readonly #url: string;
   readonly #settings: typeof SETTINGS & { proxy?: false; protocol?: "http1.1" };
 
   constructor({ upstreamUrl, http2 }: Pick<Options, "upstreamUrl" | "http2">, authorization: Authorization) {
     this.authorization = authorization;
+    this.isHttp2 = http2;
     this.#url = upstreamUrl.href;
     this.#settings = {
       ...SETTINGS,

@@ -259,6 +259,29 @@ describe("where the upstream gives no answer that can be passed on", () => {
   });
 });
 
+describe("where the end of its answer could not be told from a break", () => {
+  const UNCERTAIN: [name: string, head: string][] = [
+    ["neither a length nor chunks", "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\n"],
+    ["HTTP/1.0 without a length", "HTTP/1.0 200 OK\r\nContent-Type: a/b\r\n\r\n"],
+  ];
+  test.each(UNCERTAIN)("%s", async (_name, head) => {
+    for (const end of ["end", "reset"] as const) {
+      const uncertain = new RawUpstream({
+        answer: (connection) => {
+          connection.write(`${head}partial`);
+          setTimeout(() => connection[end](), 20);
+        },
+      });
+      const failing = await Proxy.start({ args: [`--upstream-url=${uncertain.url}`] });
+      await expectFailure(failing, {
+        status: 502,
+        code: "upstream_unreadable",
+        cause: /neither a length nor chunks/,
+      });
+    }
+  });
+});
+
 describe("where its certificate is refused, and no byte of a request is sent", () => {
   const cases: [string, { trusted: boolean; host?: string; expired?: boolean }][] = [
     ["an authority nobody trusts", { trusted: false }],
