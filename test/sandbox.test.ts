@@ -31,10 +31,18 @@ const IPC_LOCK_FROM_FILE = hasSetcap ? CAP_IPC_LOCK : NO_CAPABILITY;
 
 type Way = { binary: () => string; launcher?: string[]; args?: string[]; capabilities: string };
 
+/** Root with supplementary groups, which must not stay. */
+const WITH_GROUPS = ["setpriv", "--groups=4,27"];
+
 const WAYS: [name: string, way: Way][] = [
   [
     "as root with --user",
-    { binary: () => installedBinary(0o755), args: [`--user=${ALICE}`], capabilities: CAP_IPC_LOCK },
+    {
+      binary: () => installedBinary(0o755),
+      launcher: WITH_GROUPS,
+      args: [`--user=${ALICE}`],
+      capabilities: CAP_IPC_LOCK,
+    },
   ],
   [
     "as root with --user, from an unreadable file",
