@@ -2,12 +2,12 @@
 
 import { cString, struct } from "./c-data.ts";
 import { check, EAGAIN, EINTR, errno, libc, SystemCallError } from "./libc.ts";
+import { syscallNumber } from "./syscalls.ts";
 
 const O_RDWR = 2;
 const O_CLOEXEC = 0x80000;
 const F_DUPFD_CLOEXEC = 1030;
 const POLLIN = 1;
-const SYS_CLOSE_RANGE = 436n; // x86_64 and aarch64 alike
 const CLOSE_RANGE_CLOEXEC = 4n;
 
 /**
@@ -43,7 +43,15 @@ export function duplicate(fd: number): number {
 
 /** Has every descriptor but the standard three closed by the next execve: the caller's and the runtime's alike. */
 export function closeOthersOnExec(): void {
-  const result = libc.syscall(SYS_CLOSE_RANGE, 3n, 0xffffffffn, CLOSE_RANGE_CLOEXEC, 0n, 0n, 0n);
+  const result = libc.syscall(
+    BigInt(syscallNumber("close_range")!),
+    3n,
+    0xffffffffn,
+    CLOSE_RANGE_CLOEXEC,
+    0n,
+    0n,
+    0n,
+  );
   check("close_range", result);
 }
 

@@ -67,11 +67,13 @@ export const DENIED: readonly SyscallName[] = [
 
 const CLONE_THREAD = 0x10000;
 const PR_SET_DUMPABLE = 4;
+const IPPROTO_MPTCP = 262;
+const MSG_FASTOPEN = 0x20000000;
 
 // struct seccomp_data: int nr; __u32 arch; __u64 instruction_pointer; __u64 args[6]; both architectures are little-endian
 const OFFSET_NR = 0;
 const OFFSET_ARCH = 4;
-const OFFSET_FIRST_ARGUMENT = 16;
+const OFFSET_ARGUMENTS = 16;
 
 const AUDIT_ARCH: Record<Architecture, number> = { x64: 0xc000003e, arm64: 0xc00000b7 };
 /** Numbers from here on are the x32 ABI's, which names the same calls differently. */
@@ -94,12 +96,22 @@ const skip = (instructions: number): Instruction => [0x05, 0, 0, instructions];
 const ifEqual = (value: number): Instruction => [0x15, 0, 1, value];
 const ifAtLeast = (value: number): Instruction => [0x35, 0, 1, value];
 const unlessEqual = (value: number): Instruction => [0x15, 1, 0, value];
+const ifAnyBit = (bits: number): Instruction => [0x45, 0, 1, bits];
 const unlessAnyBit = (bits: number): Instruction => [0x45, 1, 0, bits];
 
 /** The filter for an architecture. */
 export function filter(architecture: Architecture): Instruction[] {
   const number = (name: SyscallName): number => syscallNumber(name, architecture)!;
   const denied = DENIED.filter((name) => syscallNumber(name, architecture) !== undefined);
+  /** EPERM for a call whose argument (its lower half) is such that the condition does not skip; else it goes on. */
+  const unless = (name: SyscallName, argument: number, condition: Instruction): Instruction[] => [
+    unlessEqual(number(name)),
+    skip(4),
+    load(OFFSET_ARGUMENTS + 8 * argument),
+    condition,
+    answer("EPERM"),
+    answer("allow"),
+  ];
   return [
     load(OFFSET_ARCH),
     unlessEqual(AUDIT_ARCH[architecture]),
@@ -114,19 +126,14 @@ export function filter(architecture: Architecture): Instruction[] {
     answer("ENOSYS"),
 
     // clone: threads only.
-    unlessEqual(number("clone")),
-    skip(4),
-    load(OFFSET_FIRST_ARGUMENT),
-    unlessAnyBit(CLONE_THREAD),
-    answer("EPERM"),
-    answer("allow"),
-
+    ...unless("clone", 0, unlessAnyBit(CLONE_THREAD)),
     // prctl: not the one that would make the process dumpable again.
-    unlessEqual(number("prctl")),
-    answer("allow"),
-    load(OFFSET_FIRST_ARGUMENT),
-    ifEqual(PR_SET_DUMPABLE),
-    answer("EPERM"),
+    ...unless("prctl", 0, ifEqual(PR_SET_DUMPABLE)),
+    // Two ways to connect that Landlock does not see: MPTCP, and TCP Fast Open in the flags of sending.
+    ...unless("socket", 2, ifEqual(IPPROTO_MPTCP)),
+    ...unless("sendto", 3, ifAnyBit(MSG_FASTOPEN)),
+    ...unless("sendmsg", 2, ifAnyBit(MSG_FASTOPEN)),
+    ...unless("sendmmsg", 3, ifAnyBit(MSG_FASTOPEN)),
     answer("allow"),
   ];
 }

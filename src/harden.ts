@@ -116,6 +116,12 @@ function shutUp(missing: Missing[]): string[] {
   const { filter, executableGain } = shutOff();
   const layers: [name: string, holds: boolean, what: string][] = [
     [`landlock(abi ${landlockAbi()})`, isShutIn(), "files and ports are not restricted (landlock)"],
+    ["ports", landlockAbi() >= 4, "TCP ports are not restricted (landlock before ABI 4, Linux 6.7)"],
+    [
+      "signals",
+      landlockAbi() >= 6,
+      "signals to others are not restricted (landlock before ABI 6, Linux 6.12)",
+    ],
     ["seccomp", filter, "system calls are not restricted (seccomp)"],
     ["mdwe", executableGain, "memory can become executable (PR_SET_MDWE)"],
   ];
@@ -127,5 +133,7 @@ function shutUp(missing: Missing[]): string[] {
         exitCode: EXIT.strict,
       });
   }
-  return layers.filter(([, holds]) => holds).map(([name]) => name);
+  return layers
+    .filter(([name, holds]) => holds && name !== "ports" && name !== "signals")
+    .map(([name]) => name);
 }

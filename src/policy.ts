@@ -8,7 +8,7 @@ export const SHUTDOWN_ROUTE = "/shutdown";
 /** Why a request may not pass, for the client that sent it. */
 export type Refusal = { code: ErrorCode; message: string };
 
-/** What the rules look at. `url` is Bun's: `http://`, the Host field as it came, the target as it came. */
+/** What the rules look at. `url` is Bun's: `http://`, the Host field as it came, and the target with its dot segments resolved: routes judge the path, not this. */
 export type Head = { method: string; url: string; headers: Pick<Headers, "get" | "has"> };
 
 /** The rule that keeps a request for POST /v1/responses from the upstream, or undefined: it may pass. */

@@ -3,7 +3,7 @@
 
 import { accessSync, constants } from "node:fs";
 
-import { becomeUser, keepMemoryLockCapability } from "../native/credentials.ts";
+import { becomeUser, keepMemoryLockCapability, type User } from "../native/credentials.ts";
 import { closeOthersOnExec } from "../native/descriptors.ts";
 import { copyImage, executeDescriptor } from "../native/image.ts";
 import { SystemCallError } from "../native/libc.ts";
@@ -58,7 +58,7 @@ export function rebirth(options: Options, environment: Environment): never {
   raiseFileLimit();
   try {
     if (user === undefined) keepMemoryLockCapability();
-    else becomeUser(user);
+    else dropRoot(user);
     if (options.serverInfo !== undefined) prepareDirectory(options.serverInfo);
     forbidNewPrivileges();
     const image = copyIfReadable();
@@ -75,6 +75,17 @@ export function rebirth(options: Options, environment: Environment): never {
     const hints = causeOf(error) === "EACCES" ? ["the user it runs as must be able to execute its file"] : [];
     const cause = error instanceof SystemCallError ? error.message : causeOf(error);
     throw new UserError(`cannot start again with a clean environment (${cause})`, EXIT.rebirth, hints);
+  }
+}
+
+function dropRoot(user: User): void {
+  try {
+    becomeUser(user);
+  } catch (error) {
+    const cause = error instanceof SystemCallError ? error.message : causeOf(error);
+    throw new UserError(`cannot become user ${user.uid} (${cause})`, EXIT.user, [
+      "this takes CAP_SETUID, CAP_SETGID and CAP_SETPCAP, which a container may have taken away",
+    ]);
   }
 }
 

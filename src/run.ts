@@ -48,7 +48,7 @@ type Endings = {
   end: () => void;
   /** Resolved by the first signal or GET /shutdown. */
   asked: Promise<void>;
-  /** Resolved by the second signal. */
+  /** Resolved by a signal after that. */
   insisted: Promise<void>;
 };
 
@@ -56,10 +56,14 @@ type Endings = {
 function endings(): Endings {
   const asked = Promise.withResolvers<void>();
   const insisted = Promise.withResolvers<void>();
-  let signals = 0;
-  const onSignal = (): void => (++signals === 1 ? asked : insisted).resolve();
+  let isEnding = false;
+  const end = (): void => {
+    isEnding = true;
+    asked.resolve();
+  };
+  const onSignal = (): void => (isEnding ? insisted.resolve() : end());
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, onSignal);
-  return { end: () => asked.resolve(), asked: asked.promise, insisted: insisted.promise };
+  return { end, asked: asked.promise, insisted: insisted.promise };
 }
 
 function reportStart(port: number, { upstreamUrl }: Options, environment: Environment): void {

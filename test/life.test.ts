@@ -142,6 +142,19 @@ describe("ending", () => {
     expect((await proxy.ended()).exitCode).toBe(0);
   });
 
+  test("a signal after GET /shutdown ends it at once", async () => {
+    const { upstream, next } = holding();
+    const args = ["--http-shutdown", "--shutdown-timeout=3600", `--upstream-url=${upstream.url}`];
+    const proxy = await Proxy.start({ args });
+    const wire = await open(proxy.port, REQUEST);
+    (await next()).write(STREAM_HEAD + chunk("one"));
+    await wire.until(/one/);
+    await roundTrip(proxy.port, "GET /shutdown HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    await refusesConnections(proxy.port);
+    proxy.signal("SIGTERM");
+    expect((await proxy.ended()).exitCode).toBe(0);
+  });
+
   test("a second signal ends it at once", async () => {
     const { upstream, next } = holding();
     const proxy = await Proxy.start({ args: ["--shutdown-timeout=3600", `--upstream-url=${upstream.url}`] });

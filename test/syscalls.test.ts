@@ -16,8 +16,8 @@ const ACTIONS: Record<number, Action> = {
 };
 
 /** What the filter says of a system call: classic BPF, as far as the filter uses it. */
-function run(program: readonly Instruction[], audit: number, nr: number, argument = 0): Action {
-  const data: Record<number, number> = { 0: nr, 4: audit, 16: argument };
+function run(program: readonly Instruction[], audit: number, nr: number, argument = 0, at16 = 16): Action {
+  const data: Record<number, number> = { 0: nr, 4: audit, 16: 0, 24: 0, 32: 0, 40: 0, [at16]: argument };
   let accumulator = 0;
   for (let at = 0; ; at++) {
     const [code, jumpTrue, jumpFalse, k] = program[at]!;
@@ -43,17 +43,24 @@ describe.each(ARCHITECTURES)("the filter on %s", (architecture) => {
     for (const name of there) expect(run(program, audit, number(name)), name).toBe("EPERM");
   });
 
-  const RULES: [name: string, action: Action, call: SyscallName, argument: number][] = [
-    ["a thread", "allow", "clone", 0x3d0f00],
-    ["a process (fork)", "EPERM", "clone", 0x1200011],
-    ["clone3, whose flags cannot be seen", "ENOSYS", "clone3", 0],
-    ["making the process dumpable again", "EPERM", "prctl", 4],
-    ["naming a thread", "allow", "prctl", 15],
-    ["connecting", "allow", "connect", 0],
-    ["accepting", "allow", "accept4", 0],
+  const RULES: [name: string, action: Action, call: SyscallName, argument: number, at: number][] = [
+    ["an MPTCP socket", "EPERM", "socket", 262, 32],
+    ["a TCP socket", "allow", "socket", 6, 32],
+    ["sending with TCP Fast Open", "EPERM", "sendto", 0x20004000, 40],
+    ["sending", "allow", "sendto", 0x4000, 40],
+    ["sending a message with TCP Fast Open", "EPERM", "sendmsg", 0x20000000, 32],
+    ["sending a message", "allow", "sendmsg", 0x4000, 32],
+    ["sending messages with TCP Fast Open", "EPERM", "sendmmsg", 0x20000000, 40],
+    ["a thread", "allow", "clone", 0x3d0f00, 16],
+    ["a process (fork)", "EPERM", "clone", 0x1200011, 16],
+    ["clone3, whose flags cannot be seen", "ENOSYS", "clone3", 0, 16],
+    ["making the process dumpable again", "EPERM", "prctl", 4, 16],
+    ["naming a thread", "allow", "prctl", 15, 16],
+    ["connecting", "allow", "connect", 0, 16],
+    ["accepting", "allow", "accept4", 0, 16],
   ];
-  test.each(RULES)("%s: %s", (_name, action, call, argument) => {
-    expect(run(program, audit, number(call), argument)).toBe(action);
+  test.each(RULES)("%s: %s", (_name, action, call, argument, at) => {
+    expect(run(program, audit, number(call), argument, at)).toBe(action);
   });
 
   test("allows every other number", () => {
