@@ -2,7 +2,7 @@
 //
 // Bun 1.4.5 moves the bytes of typed arrays of 1,000 bytes or less, so everything whose address is taken is larger.
 
-import { ptr } from "bun:ffi";
+import { ptr } from "./libc.ts";
 
 const UNMOVED_BYTES = 1024;
 

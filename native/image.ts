@@ -3,11 +3,10 @@
 // The kernel makes a process dumpable when it executes a file that its user can read, and undumpable when not (execve(2)). Between
 // an execve and prctl(PR_SET_DUMPABLE) lies a window in which another process of the same user can open /proc/PID/mem and keep it.
 
-import { ptr } from "bun:ffi";
 import { closeSync, openSync, readlinkSync } from "node:fs";
 
 import { cString, stringArray } from "./c-data.ts";
-import { check, libc } from "./libc.ts";
+import { check, libc, ptr } from "./libc.ts";
 import { syscallNumber } from "./syscalls.ts";
 
 const NAME = "responses-api-proxy";

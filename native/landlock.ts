@@ -1,10 +1,9 @@
 // What the process may no longer do to files, ports and other processes, whatever its user may (landlock(7)). Best effort by ABI.
 
-import { ptr } from "bun:ffi";
 import { existsSync } from "node:fs";
 
 import { cString, struct } from "./c-data.ts";
-import { check, libc } from "./libc.ts";
+import { check, libc, ptr } from "./libc.ts";
 import { type SyscallName, syscallNumber } from "./syscalls.ts";
 
 /** What stays possible. */

@@ -2,6 +2,9 @@
 
 import { dlopen, FFIType, read } from "bun:ffi";
 
+// Addresses, for the other files here: bun:ffi is imported nowhere else.
+export { type Pointer, ptr, toArrayBuffer } from "bun:ffi";
+
 const { i32, i64, u64, ptr } = FFIType;
 
 const FUNCTIONS = {

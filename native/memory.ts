@@ -1,8 +1,6 @@
 // Memory for one secret: pages of our own that are locked, kept out of dumps, fenced in, and wiped for certain.
 
-import { type Pointer, ptr, toArrayBuffer } from "bun:ffi";
-
-import { check, libc } from "./libc.ts";
+import { check, libc, type Pointer, ptr, toArrayBuffer } from "./libc.ts";
 
 const PROT_NONE = 0;
 const PROT_READ_WRITE = 1 | 2;

@@ -1,10 +1,9 @@
 // What a process may have done to it and may do: execve, dumpable, limits, privileges, tracer.
 
-import { ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
 
 import { cString, stringArray } from "./c-data.ts";
-import { check, libc } from "./libc.ts";
+import { check, libc, ptr } from "./libc.ts";
 
 const PR_GET_DUMPABLE = 3;
 const PR_SET_DUMPABLE = 4;

@@ -1,9 +1,7 @@
 // What the process may no longer ask of the kernel once it runs (seccomp(2)): a filter in readable form, and its assembler.
 
-import { ptr } from "bun:ffi";
-
 import { struct } from "./c-data.ts";
-import { check, errno, libc, SystemCallError } from "./libc.ts";
+import { check, errno, libc, ptr, SystemCallError } from "./libc.ts";
 import { type Architecture, type SyscallName, syscallNumber } from "./syscalls.ts";
 
 /** What happens to a system call: it goes on, it fails with EPERM or ENOSYS, or the process dies. */

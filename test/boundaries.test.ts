@@ -18,6 +18,7 @@ const imports = (file: string): string[] => {
 describe("in one place only", () => {
   const ONLY: [what: string, pattern: RegExp, files: string[]][] = [
     ["dlopen", /\bdlopen\(/, ["native/libc.ts"]],
+    ["bun:ffi", /from "bun:ffi"/, ["native/libc.ts"]],
     ["process.exit", /\bprocess\.exit\b/, ["src/main.ts"]],
     [
       "writing to the terminal",
