@@ -2,6 +2,7 @@
 
 import { replaceByNull } from "../native/descriptors.ts";
 import { type Environment, trustVariables } from "./environment.ts";
+import { EXIT, UserError } from "./errors.ts";
 import { harden, type Protections } from "./harden.ts";
 import { readKeyFromStandardInput } from "./key.ts";
 import type { Options } from "./options.ts";
@@ -17,6 +18,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   ignoreUserSignal();
 
   const { authorization, missing } = readKeyFromStandardInput();
+  if (options.strict && missing.length > 0) throw new UserError(notHeld(missing[0]!), EXIT.strict);
   // Not before: a handler could not run while read(2) waits, and without one these signals end the program as they end any other.
   const ending = endings();
   replaceByNull(0);
@@ -81,5 +83,9 @@ function reportProtections({ held, missing }: Protections, missingForKey: readon
     terminal.warning(message);
     for (const text of hints) terminal.hint(text);
   }
-  for (const call of missingForKey) terminal.warning(`${call} failed for the pages the key was read into`);
+  for (const call of missingForKey) terminal.warning(notHeld(call));
+}
+
+function notHeld(call: string): string {
+  return `${call} failed for the pages the key was read into`;
 }

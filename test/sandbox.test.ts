@@ -2,7 +2,7 @@
 // what one gets who has taken the process over. Started in each of the ways there are.
 
 import { beforeAll, describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { scripts } from "../package.json";
@@ -152,14 +152,15 @@ describe.if(isRoot)("one who has taken the process over", () => {
   test("is refused each forbidden thing", async () => {
     const elsewhere = temporaryDirectory();
     Bun.spawnSync(["chmod", "777", elsewhere]);
-    writeFileSync(join(elsewhere, "there"), "");
+    // Of the same user, so that nothing but the sandbox keeps a signal from it.
+    const victim = Bun.spawn([...as(ALICE), "sleep", "60"]);
     const other = new RawUpstream();
     const binary = join(temporaryDirectory(), "hooked");
     const build = scripts.build
       .replace("src/main.ts", "test/harness/forbidden.ts")
       .replace("dist/responses-api-proxy", binary)
       .concat(
-        ` --define FORBIDDEN_FILE='"${elsewhere}/file"' --define OTHER_PORT=${other.port} --define OTHER_PID=${process.pid}`,
+        ` --define FORBIDDEN_FILE='"${elsewhere}/file"' --define OTHER_PORT=${other.port} --define OTHER_PID=${victim.pid}`,
       )
       .replace(/^bun /, `${process.execPath} `);
     const { exitCode } = Bun.spawnSync(["sh", "-c", build]);
@@ -174,6 +175,7 @@ describe.if(isRoot)("one who has taken the process over", () => {
     await proxy.waitForLine(/protections/);
     proxy.signal("SIGUSR2");
     const results = JSON.parse(await proxy.firstOutputLine());
+    victim.kill("SIGKILL");
     expect(results).toEqual({
       "write, sync": "EACCES",
       "write, async": "EACCES",

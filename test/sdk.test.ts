@@ -47,6 +47,7 @@ test("a stream, event by event, each as it comes", async () => {
 });
 
 test("the upstream sees the SDK's fields and our Authorization, not the SDK's", () => {
+  expect(api.requests).toHaveLength(2);
   for (const { headers } of api.requests) {
     expect(headers.get("authorization")).toBe(`Bearer ${CANARY_KEY}`);
     expect(headers.get("host")).toBe(new URL(api.url).host);

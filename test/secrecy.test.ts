@@ -5,6 +5,7 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 import { mappingsWithFlags, scanMemory } from "./harness/memory.ts";
 import {
+  BARE_ENVIRONMENT,
   CANARY_KEY,
   installedBinary,
   isAlive,
@@ -89,11 +90,16 @@ describe.if(isRoot)("another process, as the user the proxy runs as and as anoth
 
 describe.if(isRoot)("the key in memory", () => {
   test("while it is being read: pages locked, kept out of dumps, wiped on fork", async () => {
-    const child = Bun.spawn([`${process.cwd()}/dist/responses-api-proxy`, ...args], {
-      stdin: "pipe",
-      stderr: "pipe",
-      env: {},
-    });
+    // Where not all memory may be locked, so that it is these pages' own lock that is seen.
+    const command = [
+      "sh",
+      "-c",
+      'ulimit -l 64; exec "$0" "$@"',
+      ...as(ALICE),
+      installedBinary(0o711),
+      ...args,
+    ];
+    const child = Bun.spawn(command, { stdin: "pipe", stderr: "pipe", env: BARE_ENVIRONMENT });
     child.stdin.write(CANARY_KEY.slice(0, 10));
     child.stdin.flush();
     let pages: string[] = [];
