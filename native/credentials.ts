@@ -1,7 +1,6 @@
 // Who the process is: another user for good, with at most one capability (credentials(7), capabilities(7)).
 
-import { readFileSync } from "node:fs";
-
+import { readText } from "./files.ts";
 import { check, libc } from "./libc.ts";
 
 const CAP_IPC_LOCK = 14;
@@ -55,12 +54,12 @@ export function keepMemoryLockCapability(): void {
  * it either. Undefined for anything else.
  */
 export function findUser(nameOrUid: string): User | undefined {
-  const lines = readFileSync("/etc/passwd", "utf8").split("\n");
+  const lines = readText("/etc/passwd").split("\n");
   const entries = lines.map((line) => line.split(":"));
   const entry = entries.find(([name, , uid]) => name === nameOrUid || uid === nameOrUid);
   if (entry !== undefined) return { uid: Number(entry[2]), gid: Number(entry[3]) };
   if (!/^\d{1,9}$/.test(nameOrUid)) return undefined;
-  const groups = readFileSync("/etc/group", "utf8").split("\n");
+  const groups = readText("/etc/group").split("\n");
   const isGroup = groups.some((line) => line.split(":")[2] === String(Number(nameOrUid)));
   return isGroup ? undefined : { uid: Number(nameOrUid), gid: Number(nameOrUid) };
 }
@@ -76,7 +75,7 @@ export function permittedCapabilities(): bigint {
 }
 
 function statusField(name: string): string {
-  const line = new RegExp(`^${name}:\\s*(.*)$`, "m").exec(readFileSync("/proc/self/status", "latin1"));
+  const line = new RegExp(`^${name}:\\s*(.*)$`, "m").exec(readText("/proc/self/status"));
   if (line === null) throw new Error(`no ${name} in /proc/self/status`);
   return line[1]!;
 }

@@ -1,11 +1,10 @@
 // File descriptors below the runtime's own streams: reading without a buffer in between, and putting others in their place.
 
-import { cString, struct } from "./c-data.ts";
+import { struct } from "./c-data.ts";
+import { close, O_RDWR, open } from "./files.ts";
 import { check, EAGAIN, EINTR, errno, libc, SystemCallError } from "./libc.ts";
 import { syscallNumber } from "./syscalls.ts";
 
-const O_RDWR = 2;
-const O_CLOEXEC = 0x80000;
 const F_DUPFD_CLOEXEC = 1030;
 const POLLIN = 1;
 const CLOSE_RANGE_CLOEXEC = 4n;
@@ -31,9 +30,9 @@ export function isTerminal(fd: number): boolean {
 
 /** Makes `fd` refer to /dev/null; what it referred to is closed unless somebody else holds it. */
 export function replaceByNull(fd: number): void {
-  const devNull = check("open", libc.open(cString("/dev/null"), O_RDWR | O_CLOEXEC, 0));
+  const devNull = open("/dev/null", O_RDWR);
   check("dup2", libc.dup2(devNull, fd));
-  libc.close(devNull);
+  close(devNull);
 }
 
 /** A second descriptor for what `fd` refers to, 3 or above and closed on execve. */

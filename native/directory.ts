@@ -1,23 +1,27 @@
 // A directory held open, and files in it by name: whatever is done to the path meanwhile, it is this directory that is written in.
 
-import { closeSync, fstatSync, type Stats } from "node:fs";
-
 import { cString } from "./c-data.ts";
+import {
+  close,
+  type FileStatus,
+  O_CREAT,
+  O_DIRECTORY,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_PATH,
+  O_WRONLY,
+  open,
+  openAt,
+  openUnless,
+  readLinkAt,
+  statusOf,
+} from "./files.ts";
 import { check, ENOENT, libc, SystemCallError } from "./libc.ts";
 
 const ENOTDIR = 20;
 const ELOOP = 40;
 /** As many as the kernel follows (path_resolution(7)). */
 const MAX_SYMLINKS = 40;
-const AT_FDCWD = -100;
-const O_WRONLY = 0o1;
-const O_CREAT = 0o100;
-const O_EXCL = 0o200;
-const O_CLOEXEC = 0x80000;
-const O_PATH = 0x200000;
-// These two have other values on aarch64 (fcntl.h).
-const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000;
-const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
 
 export class Directory {
   readonly #fd: number;
@@ -30,29 +34,29 @@ export class Directory {
    * Opens an absolute path component by component, and makes those that are missing (mode 0755). `mayPass` is asked about each
    * directory and each symlink on the way, what a symlink leads to included, and throws where it may not. Throws SystemCallError.
    */
-  static open(path: string, mayPass: (path: string, found: Stats) => void): Directory {
+  static open(path: string, mayPass: (path: string, found: FileStatus) => void): Directory {
     const names = path.split("/");
-    let fd = openAt(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
+    let fd = open("/", O_PATH | O_DIRECTORY);
     let walked = "";
     let links = 0;
     for (let name = names.shift(); name !== undefined; name = names.shift()) {
       if (name === "" || name === ".") continue;
       const next = openOrMake(fd, name);
-      const found = fstatSync(next);
+      const found = statusOf(next);
       mayPass(`${walked}/${name}`, found);
-      if (found.isSymbolicLink()) {
+      if (found.kind === "symlink") {
         if (++links > MAX_SYMLINKS) throw new SystemCallError("openat", ELOOP);
-        const target = readLink(next);
-        closeSync(next);
+        const target = readLinkAt(next, "");
+        close(next);
         names.unshift(...target.split("/"));
         if (!target.startsWith("/")) continue;
-        closeSync(fd);
-        fd = openAt(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
+        close(fd);
+        fd = open("/", O_PATH | O_DIRECTORY);
         walked = "";
         continue;
       }
-      if (!found.isDirectory()) throw new SystemCallError("openat", ENOTDIR);
-      closeSync(fd);
+      if (found.kind !== "directory") throw new SystemCallError("openat", ENOTDIR);
+      close(fd);
       fd = next;
       walked += `/${name}`;
     }
@@ -73,38 +77,25 @@ export class Directory {
     check("unlinkat", libc.unlinkat(this.#fd, cString(name), 0));
   }
 
-  /** What has that name here; a symlink is not followed. */
-  stat(name: string): Stats {
-    const fd = openAt(this.#fd, name, O_PATH | O_NOFOLLOW);
+  /** What has that name here, undefined where nothing has; a symlink is not followed. */
+  find(name: string): FileStatus | undefined {
+    const fd = openUnless(ENOENT, this.#fd, name, O_PATH | O_NOFOLLOW);
+    if (fd === undefined) return undefined;
     try {
-      return fstatSync(fd);
+      return statusOf(fd);
     } finally {
-      closeSync(fd);
+      close(fd);
     }
   }
 
   close(): void {
-    closeSync(this.#fd);
+    close(this.#fd);
   }
 }
 
 function openOrMake(fd: number, name: string): number {
-  try {
-    return openAt(fd, name, O_PATH | O_NOFOLLOW);
-  } catch (error) {
-    if (!(error instanceof SystemCallError) || error.errno !== ENOENT) throw error;
-    check("mkdirat", libc.mkdirat(fd, cString(name), 0o755));
-    return openAt(fd, name, O_PATH | O_NOFOLLOW | O_DIRECTORY);
-  }
-}
-
-/** Where the symlink that was opened leads: readlinkat(2) with an empty path. */
-function readLink(fd: number): string {
-  const target = Buffer.alloc(4096);
-  const length = check("readlinkat", libc.readlinkat(fd, cString(""), target, BigInt(target.length)));
-  return target.toString("utf8", 0, length);
-}
-
-function openAt(fd: number, name: string, flags: number, mode = 0): number {
-  return check("openat", libc.openat(fd, cString(name), flags | O_CLOEXEC, mode));
+  const found = openUnless(ENOENT, fd, name, O_PATH | O_NOFOLLOW);
+  if (found !== undefined) return found;
+  check("mkdirat", libc.mkdirat(fd, cString(name), 0o755));
+  return openAt(fd, name, O_PATH | O_NOFOLLOW | O_DIRECTORY);
 }

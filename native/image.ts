@@ -3,10 +3,9 @@
 // The kernel makes a process dumpable when it executes a file that its user can read, and undumpable when not (execve(2)). Between
 // an execve and prctl(PR_SET_DUMPABLE) lies a window in which another process of the same user can open /proc/PID/mem and keep it.
 
-import { closeSync, openSync, readlinkSync } from "node:fs";
-
 import { cString, stringArray } from "./c-data.ts";
-import { check, libc, ptr } from "./libc.ts";
+import { AT_FDCWD, changeMode, close, O_RDONLY, openUnless, readLink } from "./files.ts";
+import { check, EACCES, libc, ptr } from "./libc.ts";
 import { syscallNumber } from "./syscalls.ts";
 
 const NAME = "responses-api-proxy";
@@ -19,16 +18,20 @@ const AT_EMPTY_PATH = 0x1000n;
 const MODE = 0o111;
 const MOST_AT_ONCE = 0x7ffff000n;
 
-/** A sealed copy of /proc/self/exe in memory, mode 0111; its descriptor. Throws SystemCallError (EACCES where vm.memfd_noexec forbids it). */
-export function copyImage(): number {
+/**
+ * A sealed copy of /proc/self/exe in memory, mode 0111: its descriptor, or undefined where the file cannot be read, so that there is
+ * nothing to copy. Throws SystemCallError (EACCES where vm.memfd_noexec forbids it).
+ */
+export function copyImage(): number | undefined {
+  const source = openUnless(EACCES, AT_FDCWD, "/proc/self/exe", O_RDONLY);
+  if (source === undefined) return undefined;
   const fd = createMemoryFile();
-  const source = openSync("/proc/self/exe", "r");
   try {
     while (check("sendfile", libc.sendfile(fd, source, null, MOST_AT_ONCE)) > 0);
   } finally {
-    closeSync(source);
+    close(source);
   }
-  check("fchmod", libc.fchmod(fd, MODE));
+  changeMode(fd, MODE);
   check("fcntl", libc.fcntl(fd, F_ADD_SEALS, ALL_SEALS));
   return fd;
 }
@@ -45,7 +48,7 @@ export function executeDescriptor(fd: number, args: readonly string[], variables
 
 /** Whether this process runs from such a copy. */
 export function isCopy(): boolean {
-  return readlinkSync("/proc/self/exe").startsWith(`/memfd:${NAME}`);
+  return readLink("/proc/self/exe").startsWith(`/memfd:${NAME}`);
 }
 
 /** Kernels before 6.3 do not know MFD_EXEC and say EINVAL. */

@@ -1,9 +1,8 @@
 // What the process may no longer do to files, ports and other processes, whatever its user may (landlock(7)). Best effort by ABI.
 
-import { existsSync } from "node:fs";
-
-import { cString, struct } from "./c-data.ts";
-import { check, libc, ptr } from "./libc.ts";
+import { struct } from "./c-data.ts";
+import { AT_FDCWD, close, O_PATH, openUnless } from "./files.ts";
+import { check, ENOENT, libc, ptr } from "./libc.ts";
 import { type SyscallName, syscallNumber } from "./syscalls.ts";
 
 /** What stays possible. */
@@ -42,7 +41,6 @@ const SCOPE_SIGNAL = 1n << 1n;
 const CREATE_RULESET_VERSION = 1n;
 const RULE_PATH_BENEATH = 1n;
 const RULE_NET_PORT = 2n;
-const O_PATH_CLOEXEC = 0x200000 | 0x80000;
 
 /** The Landlock ABI of this kernel, 0 where there is none. */
 export function landlockAbi(): number {
@@ -59,7 +57,7 @@ export function restrict(exceptions: Exceptions): number {
   const handled = FILE_RIGHTS.filter(([since]) => since <= abi).reduce((all, [, rights]) => all | rights, 0n);
   const ruleset = createRuleset(abi, handled);
   const allowPath = (path: string, rights: bigint): void => addPath(ruleset, path, rights & handled);
-  for (const path of exceptions.executables) if (existsSync(path)) allowPath(path, EXECUTE);
+  for (const path of exceptions.executables) allowPath(path, EXECUTE);
   for (const path of exceptions.writableFiles) allowPath(path, WRITE_FILE | TRUNCATE);
   for (const path of exceptions.writableDirectories)
     allowPath(path, WRITE_FILE | TRUNCATE | MAKE_REG | REMOVE_FILE);
@@ -68,7 +66,7 @@ export function restrict(exceptions: Exceptions): number {
     for (const port of exceptions.bindPorts) addPort(ruleset, port, BIND_TCP);
   }
   check("landlock_restrict_self", call("landlock_restrict_self", BigInt(ruleset), 0n, 0n));
-  libc.close(ruleset);
+  close(ruleset);
   return abi;
 }
 
@@ -84,12 +82,13 @@ function createRuleset(abi: number, handled: bigint): number {
 
 /** struct landlock_path_beneath_attr { __u64 allowed_access; __s32 parent_fd; }, packed */
 function addPath(ruleset: number, path: string, rights: bigint): void {
-  const fd = check("open", libc.open(cString(path), O_PATH_CLOEXEC, 0));
+  const fd = openUnless(ENOENT, AT_FDCWD, path, O_PATH);
+  if (fd === undefined) return;
   const rule = struct();
   rule.writeBigUInt64LE(rights, 0);
   rule.writeInt32LE(fd, 8);
   const result = call("landlock_add_rule", BigInt(ruleset), RULE_PATH_BENEATH, BigInt(ptr(rule)));
-  libc.close(fd);
+  close(fd);
   check("landlock_add_rule", result);
 }
 

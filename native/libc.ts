@@ -10,10 +10,10 @@ const { i32, i64, u64, ptr } = FFIType;
 const FUNCTIONS = {
   // ssize_t read(int fd, void *buf, size_t count)
   read: { args: [i32, ptr, u64], returns: i64 },
+  // ssize_t write(int fd, const void *buf, size_t count)
+  write: { args: [i32, ptr, u64], returns: i64 },
   // int poll(struct pollfd *fds, nfds_t nfds, int timeout)
   poll: { args: [ptr, u64, i32], returns: i32 },
-  // int open(const char *pathname, int flags, ...)
-  open: { args: [ptr, i32, i32], returns: i32 },
   // int openat(int dirfd, const char *pathname, int flags, ...)
   openat: { args: [i32, ptr, i32, i32], returns: i32 },
   // int mkdirat(int dirfd, const char *pathname, mode_t mode)
@@ -128,6 +128,7 @@ export function check(call: string, result: number | bigint): number {
 export const ENOENT = 2;
 export const EINTR = 4;
 export const EAGAIN = 11;
+export const EACCES = 13;
 
 /** node:util has the names, and takes a millisecond to load; a start that goes well needs none. */
 function errnoName(number: number): string {

@@ -1,8 +1,7 @@
 // What a process may have done to it and may do: execve, dumpable, limits, privileges, tracer.
 
-import { readFileSync } from "node:fs";
-
 import { cString, stringArray } from "./c-data.ts";
+import { readText } from "./files.ts";
 import { check, libc, ptr } from "./libc.ts";
 
 const PR_GET_DUMPABLE = 3;
@@ -69,7 +68,7 @@ export function raiseFileLimit(): Limits {
 
 /** The process that traces this one, 0 for none (proc_pid_status(5)). */
 export function tracer(): number {
-  const line = /^TracerPid:\s*(\d+)$/m.exec(readFileSync("/proc/self/status", "latin1"));
+  const line = /^TracerPid:\s*(\d+)$/m.exec(readText("/proc/self/status"));
   if (line === null) throw new Error("no TracerPid in /proc/self/status");
   return Number(line[1]);
 }

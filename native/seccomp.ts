@@ -142,13 +142,9 @@ const SECCOMP_FILTER_FLAG_TSYNC = 1n;
 /** Puts the filter on every thread. Throws SystemCallError; needs no_new_privs. */
 export function installFilter(): void {
   const instructions = filter(process.arch as Architecture);
-  const program = Buffer.alloc(Math.max(instructions.length * 8, 1024));
-  for (const [index, [code, jumpTrue, jumpFalse, k]] of instructions.entries()) {
-    program.writeUInt16LE(code, index * 8);
-    program.writeUInt8(jumpTrue, index * 8 + 2);
-    program.writeUInt8(jumpFalse, index * 8 + 3);
-    program.writeUInt32LE(k, index * 8 + 4);
-  }
+  const program = new Uint32Array(Math.max(instructions.length * 2, 256));
+  for (const [index, [code, jumpTrue, jumpFalse, k]] of instructions.entries())
+    program.set([code | (jumpTrue << 16) | (jumpFalse << 24), k], index * 2);
   // struct sock_fprog { unsigned short len; struct sock_filter *filter; }
   const header = struct();
   header.writeUInt16LE(instructions.length, 0);

@@ -59,6 +59,7 @@ export const SYSCALLS = {
   sendto: [44, 206],
   setns: [308, 268],
   socket: [41, 198],
+  statx: [332, 291],
   swapoff: [168, 225],
   swapon: [167, 224],
   umount2: [166, 39],

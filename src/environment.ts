@@ -1,6 +1,6 @@
 // Which environment variables the process that meets the key is born with. Pure.
 
-import { resolve } from "node:path";
+import { resolve } from "./paths.ts";
 
 export type Environment = Readonly<Record<string, string>>;
 

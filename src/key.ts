@@ -112,12 +112,10 @@ function isToken68(key: Uint8Array): boolean {
   let length = key.length;
   while (length > 0 && key[length - 1] === 0x3d) length--;
   if (length === 0) return false;
-  return key.subarray(0, length).every((byte) => TOKEN68[byte]);
+  return key.subarray(0, length).every((byte) => TOKEN68.includes(String.fromCharCode(byte)));
 }
 
-const TOKEN68: readonly boolean[] = Array.from({ length: 256 }, (_, byte) => {
-  return /[A-Za-z0-9\-._~+/]/.test(String.fromCharCode(byte));
-});
+const TOKEN68 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/";
 
 function tooLong(): UserError {
   const most = MAX_AUTHORIZATION_BYTES - PREFIX.length;

@@ -1,8 +1,7 @@
 // Raw arguments → Options, or a UserError. Nothing is opened, nothing is looked up.
 
-import { resolve } from "node:path";
-
 import { type Flag, quote, readFlags, usageError } from "./arguments.ts";
+import { resolve } from "./paths.ts";
 
 /** What the user asked for, checked. */
 export type Options = Readonly<{

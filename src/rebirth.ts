@@ -1,8 +1,6 @@
 // The second start: execve of ourselves, so that the process that meets the key was born with nothing of the caller's but what
 // environment.ts keeps. What the caller's LD_PRELOAD or BUN_OPTIONS did to the first start ends with it.
 
-import { accessSync, constants } from "node:fs";
-
 import { becomeUser, keepMemoryLockCapability, type User } from "../native/credentials.ts";
 import { closeOthersOnExec } from "../native/descriptors.ts";
 import { copyImage, executeDescriptor } from "../native/image.ts";
@@ -96,7 +94,6 @@ function dropRoot(user: User): void {
 function copyIfReadable(): number | undefined {
   if (process.geteuid!() === 0) return undefined;
   try {
-    accessSync("/proc/self/exe", constants.R_OK);
     return copyImage();
   } catch {
     return undefined;

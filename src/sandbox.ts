@@ -1,15 +1,13 @@
 // What the process is shut into: files and ports before the second start, so that every thread is; system calls after it.
 
-import { closeSync, openSync } from "node:fs";
-import { dirname } from "node:path";
-
+import { AT_FDCWD, close, O_RDWR, openUnless } from "../native/files.ts";
 import { restrict } from "../native/landlock.ts";
-import { SystemCallError } from "../native/libc.ts";
+import { EACCES, SystemCallError } from "../native/libc.ts";
 import { forbidExecutableGain } from "../native/process.ts";
 import { installFilter } from "../native/seccomp.ts";
 import type { Environment } from "./environment.ts";
-import { causeOf } from "./errors.ts";
 import { isLoopback, type Options } from "./options.ts";
+import { dirname } from "./paths.ts";
 
 const DNS_PORT = 53;
 
@@ -41,12 +39,9 @@ export function shutIn(options: Options, environment: Environment): boolean {
 
 /** Whether the restrictions of files hold: writing to /dev/zero is everybody's right otherwise. */
 export function isShutIn(): boolean {
-  try {
-    closeSync(openSync("/dev/zero", "r+"));
-    return false;
-  } catch (error) {
-    return causeOf(error) === "EACCES";
-  }
+  const fd = openUnless(EACCES, AT_FDCWD, "/dev/zero", O_RDWR);
+  if (fd !== undefined) close(fd);
+  return fd === undefined;
 }
 
 /** No system calls but those that serving takes, on every thread; and no memory that becomes executable. Answers what holds. */

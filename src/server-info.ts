@@ -1,11 +1,10 @@
 // The one-line file that tells programs where the proxy is: {"port":N,"pid":N}.
 
-import { closeSync, fchmodSync, fstatSync, type Stats, writeSync } from "node:fs";
-import { basename, dirname } from "node:path";
-
 import { Directory } from "../native/directory.ts";
+import { changeMode, close, type FileStatus, statusOf, writeText } from "../native/files.ts";
 import { randomHex } from "../native/memory.ts";
 import { causeOf, UserError } from "./errors.ts";
+import { basename, dirname } from "./paths.ts";
 
 /** A written file, which knows itself again by its inode. */
 export type ServerInfo = {
@@ -21,7 +20,7 @@ export type ServerInfo = {
 export function prepareDirectory(path: string): void {
   try {
     const directory = openDirectory(path);
-    const found = statOf(directory, basename(path));
+    const found = directory.find(basename(path));
     directory.close();
     if (found !== undefined) refuseToReplace(path, found);
   } catch (error) {
@@ -39,10 +38,10 @@ export function writeServerInfo(path: string, port: number): ServerInfo {
   // A name nobody can guess, so nobody can be there first; creating it fails if somebody is all the same.
   const temporary = `${name}.${randomHex(16)}.tmp`;
   let directory: Directory | undefined;
-  let written: Stats | undefined;
+  let written: FileStatus | undefined;
   try {
     directory = openDirectory(path);
-    const found = statOf(directory, name);
+    const found = directory.find(name);
     if (found !== undefined) refuseToReplace(path, found);
     written = create(directory, temporary, text);
     directory.rename(temporary, name);
@@ -51,11 +50,14 @@ export function writeServerInfo(path: string, port: number): ServerInfo {
     throw cannotWrite(path, error);
   }
   const held = directory;
-  const { dev, ino } = written;
+  const { identity } = written;
   return {
     remove: () => {
-      const found = statOf(held, name);
-      if (found?.dev === dev && found.ino === ino) held.remove(name);
+      try {
+        if (held.find(name)?.identity === identity) held.remove(name);
+      } catch {
+        // With no descriptor left, say. A file that stays is no reason for an end that fails.
+      }
     },
   };
 }
@@ -65,9 +67,8 @@ function openDirectory(path: string): Directory {
   const trusted = [0, process.geteuid!()];
   return Directory.open(dirname(path), (step, found) => {
     if (trusted.includes(found.uid)) return;
-    const what = found.isSymbolicLink() ? "symlink" : "directory";
     throw new UserError(
-      `cannot write --server-info '${path}': the ${what} ${step} is user ${found.uid}'s`,
+      `cannot write --server-info '${path}': the ${found.kind} ${step} is user ${found.uid}'s`,
       undefined,
       ["name a file in a directory that belongs to root or to the user the proxy runs as"],
     );
@@ -75,31 +76,22 @@ function openDirectory(path: string): Directory {
 }
 
 /** A file, a symlink and a FIFO may be in the way by mistake or malice; a directory, a device or a socket has a use of its own. */
-function refuseToReplace(path: string, found: Stats): void {
-  if (found.isFile() || found.isSymbolicLink() || found.isFIFO()) return;
-  const what = found.isDirectory() ? "directory" : found.isSocket() ? "socket" : "device";
-  throw new UserError(`cannot write --server-info '${path}': it is a ${what}`, undefined, [
+function refuseToReplace(path: string, found: FileStatus): void {
+  if (["file", "symlink", "FIFO"].includes(found.kind)) return;
+  throw new UserError(`cannot write --server-info '${path}': it is a ${found.kind}`, undefined, [
     "name a file that may be replaced",
   ]);
 }
 
-function create(directory: Directory, name: string, text: string): Stats {
+function create(directory: Directory, name: string, text: string): FileStatus {
   const fd = directory.create(name, 0o644);
   try {
-    writeSync(fd, text);
+    writeText(fd, text);
     // Clients are other users, whatever the umask says.
-    fchmodSync(fd, 0o644);
-    return fstatSync(fd);
+    changeMode(fd, 0o644);
+    return statusOf(fd);
   } finally {
-    closeSync(fd);
-  }
-}
-
-function statOf(directory: Directory, name: string): Stats | undefined {
-  try {
-    return directory.stat(name);
-  } catch {
-    return undefined;
+    close(fd);
   }
 }
 

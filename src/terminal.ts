@@ -4,37 +4,41 @@
 // - Nothing that came from standard input, from a header or from a body.
 // - One message is one line: control characters are escaped, so no text can forge a line or move the cursor.
 
-import { writeSync } from "node:fs";
-
 // Not consola/basic, which opens process.stdout and process.stderr at once: 10 ms of a start of 13 (Bun 1.4.5).
-import { createConsola, LogLevels } from "consola/core";
+import { type ConsolaInstance, createConsola, LogLevels } from "consola/core";
 
 import { duplicate, replaceByNull } from "../native/descriptors.ts";
+import { writeText } from "../native/files.ts";
 import { causeOf, UserError } from "./errors.ts";
 
 let descriptor = 2;
 
 // The level is fixed because consola otherwise takes it from the environment (NODE_ENV=test hides everything but errors),
 // and throttle is off because it would merge repeated lines.
-const consola = createConsola({
-  level: LogLevels.info,
-  throttle: 0,
-  reporters: [{ log: ({ type, args }) => writeLine(type === "info" ? "" : `${type}: `, args.join(" ")) }],
-});
+const makeConsola = (): ConsolaInstance =>
+  createConsola({
+    level: LogLevels.info,
+    throttle: 0,
+    reporters: [{ log: ({ type, args }) => writeLine(type === "info" ? "" : `${type}: `, args.join(" ")) }],
+  });
+
+/** Made when there is something to say: the first of the two starts says nothing when it goes well. */
+let consola: ConsolaInstance | undefined;
+const log = (): ConsolaInstance => (consola ??= makeConsola());
 
 /** How things stand, where a person waits to know. */
 export function info(text: string): void {
-  consola.info(text);
+  log().info(text);
 }
 
 /** Something that does not hold as it should, but is no reason to stop. */
 export function warning(text: string): void {
-  consola.log({ type: "warning" as never, level: LogLevels.warn, args: [text] } as never);
+  log().log({ type: "warning" as never, level: LogLevels.warn, args: [text] } as never);
 }
 
 /** Why an exchange or the program failed. */
 export function error(text: string): void {
-  consola.error(text);
+  log().error(text);
 }
 
 /** What the person can do about the line before. */
@@ -56,7 +60,7 @@ export function failure(thrown: unknown): void {
 /** Text that was asked for (`--help`, `--version`), to standard output. Throws UserError where that takes nothing. */
 export function output(text: string): void {
   try {
-    writeSync(1, `${text}\n`);
+    writeText(1, `${text}\n`);
   } catch (thrown) {
     throw new UserError(`standard output cannot be written (${causeOf(thrown)})`);
   }
@@ -77,7 +81,7 @@ function writeLine(label: string, text: string): void {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
   try {
-    writeSync(descriptor, `responses-api-proxy: ${label}${line}\n`);
+    writeText(descriptor, `responses-api-proxy: ${label}${line}\n`);
   } catch {
     // Nobody reads standard error any more; that is no reason to stop serving.
   }

@@ -156,7 +156,7 @@ describe.if(isRoot)("what another user could have put in the way is refused befo
 
   test("a directory of somebody else's", async () => {
     const directory = temporaryDirectory();
-    chownSync(directory, ALICE, ALICE);
+    chownSync(directory, ALICE, 0);
     expect(await refused(join(directory, "info.json"))).toEndWith(
       `the directory ${directory} is user ${ALICE}'s`,
     );
@@ -184,7 +184,7 @@ describe.if(isRoot)("what another user could have put in the way is refused befo
     const theirs = temporaryDirectory();
     const directory = temporaryDirectory();
     symlinkSync(theirs, join(directory, "way"));
-    chownSync(theirs, ALICE, ALICE);
+    chownSync(theirs, ALICE, 0);
     expect(await refused(join(directory, "way/info.json"))).toEndWith(
       `the directory ${theirs} is user ${ALICE}'s`,
     );
