@@ -28,11 +28,15 @@ export function isTerminal(fd: number): boolean {
   return libc.isatty(fd) === 1;
 }
 
+/** Makes `fd` refer to what `from` refers to, which is closed. */
+export function replaceBy(fd: number, from: number): void {
+  check("dup2", libc.dup2(from, fd));
+  if (from !== fd) close(from);
+}
+
 /** Makes `fd` refer to /dev/null; what it referred to is closed unless somebody else holds it. */
 export function replaceByNull(fd: number): void {
-  const devNull = open("/dev/null", O_RDWR);
-  check("dup2", libc.dup2(devNull, fd));
-  close(devNull);
+  replaceBy(fd, open("/dev/null", O_RDWR));
 }
 
 /** A second descriptor for what `fd` refers to, 3 or above and closed on execve. */

@@ -8,7 +8,9 @@ import {
   O_DIRECTORY,
   O_EXCL,
   O_NOFOLLOW,
+  O_NONBLOCK,
   O_PATH,
+  O_RDONLY,
   O_WRONLY,
   open,
   openAt,
@@ -23,6 +25,8 @@ const ELOOP = 40;
 /** As many as the kernel follows (path_resolution(7)). */
 const MAX_SYMLINKS = 40;
 
+type MayPass = (path: string, found: FileStatus) => void;
+
 export class Directory {
   readonly #fd: number;
 
@@ -31,17 +35,26 @@ export class Directory {
   }
 
   /**
-   * Opens an absolute path component by component, and makes those that are missing (mode 0755). `mayPass` is asked about each
-   * directory and each symlink on the way, what a symlink leads to included, and throws where it may not. Throws SystemCallError.
+   * Opens an absolute path component by component. `mayPass` is asked about each directory and each symlink on the way, what a
+   * symlink leads to included, and throws where it may not. Throws SystemCallError.
    */
-  static open(path: string, mayPass: (path: string, found: FileStatus) => void): Directory {
+  static open(path: string, mayPass: MayPass): Directory {
+    return Directory.#walk(path, mayPass, (fd, name) => openAt(fd, name, O_PATH | O_NOFOLLOW));
+  }
+
+  /** The same, and makes what is missing (mode 0755). */
+  static make(path: string, mayPass: MayPass): Directory {
+    return Directory.#walk(path, mayPass, openOrMake);
+  }
+
+  static #walk(path: string, mayPass: MayPass, openNext: (fd: number, name: string) => number): Directory {
     const names = path.split("/");
     let fd = open("/", O_PATH | O_DIRECTORY);
     let walked = "";
     let links = 0;
     for (let name = names.shift(); name !== undefined; name = names.shift()) {
       if (name === "" || name === ".") continue;
-      const next = openOrMake(fd, name);
+      const next = openNext(fd, name);
       const found = statusOf(next);
       mayPass(`${walked}/${name}`, found);
       if (found.kind === "symlink") {
@@ -66,6 +79,11 @@ export class Directory {
   /** A new file, open for writing; fails with EEXIST if anything has that name. */
   create(name: string, mode: number): number {
     return openAt(this.#fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
+  }
+
+  /** Opens a file for reading; a symlink is not followed (ELOOP), and a FIFO is not waited for. */
+  read(name: string): number {
+    return openAt(this.#fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   }
 
   /** Gives a file another name here, in place of what had it. */

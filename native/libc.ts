@@ -32,6 +32,10 @@ const FUNCTIONS = {
   dup2: { args: [i32, i32], returns: i32 },
   // int fcntl(int fd, int op, ...)
   fcntl: { args: [i32, i32, i64], returns: i32 },
+  // int socket(int domain, int type, int protocol)
+  socket: { args: [i32, i32, i32], returns: i32 },
+  // ssize_t sendto(int sockfd, const void *buf, size_t len, int flags, const struct sockaddr *dest_addr, socklen_t addrlen)
+  sendto: { args: [i32, ptr, u64, i32, ptr, i32], returns: i64 },
   // int getsockopt(int sockfd, int level, int optname, void *optval, socklen_t *optlen)
   getsockopt: { args: [i32, i32, i32, ptr, ptr], returns: i32 },
   // int getsockname(int sockfd, struct sockaddr *addr, socklen_t *addrlen)

@@ -12,6 +12,11 @@ export const FLAGS = {
     valueHint: "FILE",
     description: 'Write {"port":N,"pid":N} there once connections are accepted',
   },
+  "key-file": {
+    type: "string",
+    valueHint: "FILE",
+    description: "Read the key from there and not from standard input",
+  },
   "http-shutdown": { type: "boolean", description: "Let any client end the proxy with GET /shutdown" },
   "upstream-url": {
     type: "string",

@@ -4,7 +4,7 @@ import { resolve } from "./paths.ts";
 
 export type Environment = Readonly<Record<string, string>>;
 
-/** Kept from the caller: what locale, colour, TLS and proxies need. Everything else stays behind, OPENAI_API_KEY first of all. */
+/** Kept from the caller: what locale, colour, TLS, proxies and the service manager need. Everything else stays behind, OPENAI_API_KEY first of all. */
 const KEPT = [
   "PATH",
   "HOME",
@@ -21,6 +21,7 @@ const KEPT = [
   "SSL_CERT_FILE",
   "SSL_CERT_DIR",
   "NODE_EXTRA_CA_CERTS",
+  "NOTIFY_SOCKET",
 ];
 const KEPT_PREFIX = "LC_";
 

@@ -9,6 +9,8 @@ export type Options = Readonly<{
   port: number;
   /** Absolute path of the server-info file. */
   serverInfo: string | undefined;
+  /** Absolute path of the file the key is read from, in place of standard input. */
+  keyFile: string | undefined;
   /** Whether `GET /shutdown` ends the program. */
   httpShutdown: boolean;
   upstreamUrl: URL;
@@ -35,7 +37,8 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
   const insecureUpstream = given["insecure-upstream"] === true;
   const options = {
     port: parseNumber("port", given.port, 65_535) ?? 0,
-    serverInfo: parsePath("server-info", given["server-info"]),
+    serverInfo: parseWritten("server-info", given["server-info"]),
+    keyFile: parsePath("key-file", given["key-file"]),
     httpShutdown: given["http-shutdown"] === true,
     upstreamUrl: parseUpstreamUrl(given["upstream-url"] ?? DEFAULT_UPSTREAM_URL, insecureUpstream),
     insecureUpstream,
@@ -52,7 +55,9 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
   return Object.freeze(options);
 }
 
-/** The arguments that give these options again, from whatever working directory. */
+/**
+ * The arguments that give these options again, from whatever working directory; but for the key file, which is standard input by then.
+ */
 export function toArguments(options: Options): string[] {
   return [
     `--port=${options.port}`,
@@ -84,10 +89,14 @@ function parseNumber(name: Flag, text: string | undefined, maximum: number): num
 function parsePath(name: Flag, text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   if (text.endsWith("/")) throw usageError(`--${name} must name a file, got ${quote(text)}`);
-  const path = resolve(text);
+  return resolve(text);
+}
+
+function parseWritten(name: Flag, text: string | undefined): string | undefined {
+  const path = parsePath(name, text);
   // The sandbox leaves the file's directory writable, and these must not be.
-  if (/^\/(dev\/)?[^/]+$/.test(path))
-    throw usageError(`--${name} must not be in / or /dev, got ${quote(text)}`);
+  if (path !== undefined && /^\/(dev\/)?[^/]+$/.test(path))
+    throw usageError(`--${name} must not be in / or /dev, got ${quote(text!)}`);
   return path;
 }
 

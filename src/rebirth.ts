@@ -2,7 +2,7 @@
 // environment.ts keeps. What the caller's LD_PRELOAD or BUN_OPTIONS did to the first start ends with it.
 
 import { becomeUser, keepMemoryLockCapability, type User } from "../native/credentials.ts";
-import { closeOthersOnExec } from "../native/descriptors.ts";
+import { closeOthersOnExec, replaceBy } from "../native/descriptors.ts";
 import { copyImage, executeDescriptor } from "../native/image.ts";
 import { SystemCallError } from "../native/libc.ts";
 import {
@@ -20,6 +20,7 @@ import {
   unexpectedVariables,
 } from "./environment.ts";
 import { causeOf, EXIT, UserError } from "./errors.ts";
+import { openKeyFile } from "./key-file.ts";
 import { type Options, toArguments } from "./options.ts";
 import { shutIn } from "./sandbox.ts";
 import { prepareDirectory } from "./server-info.ts";
@@ -54,6 +55,8 @@ export function rebirth(options: Options, environment: Environment): never {
   if (user !== undefined) refuseWithoutRoot();
   limitCoreDumps();
   raiseFileLimit();
+  // As whoever starts it: a key file that only root can read serves --user, too. From here on it is standard input.
+  if (options.keyFile !== undefined) replaceBy(0, openKeyFile(options.keyFile));
   try {
     if (user === undefined) keepMemoryLockCapability();
     else dropRoot(user);

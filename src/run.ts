@@ -9,6 +9,7 @@ import type { Options } from "./options.ts";
 import { turnAwayWhenFull } from "./overload.ts";
 import { writeServerInfo } from "./server-info.ts";
 import { listen } from "./server.ts";
+import { notifyReady, notifyStopping } from "./service-manager.ts";
 import * as terminal from "./terminal.ts";
 import { Upstream } from "./upstream.ts";
 
@@ -33,8 +34,10 @@ export async function run(options: Options, environment: Environment): Promise<v
     process.on("exit", () => info?.remove());
     reportStart(server.port, options, environment);
     reportProtections(protections, missing);
+    notifyReady(environment, server.port);
     compileAsUsual();
     await ending.asked;
+    notifyStopping(environment);
     info?.remove();
     await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
   } finally {

@@ -65,7 +65,7 @@ export function writeServerInfo(path: string, port: number): ServerInfo {
 /** The file's directory, reached through nothing that a user other than root and ourselves could have put in the way. */
 function openDirectory(path: string): Directory {
   const trusted = [0, process.geteuid!()];
-  return Directory.open(dirname(path), (step, found) => {
+  return Directory.make(dirname(path), (step, found) => {
     if (trusted.includes(found.uid)) return;
     throw new UserError(
       `cannot write --server-info '${path}': the ${found.kind} ${step} is user ${found.uid}'s`,

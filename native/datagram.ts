@@ -1,0 +1,34 @@
+// One datagram to a Unix socket (unix(7)), which is how a service manager is told things.
+
+import { cString, struct } from "./c-data.ts";
+import { close } from "./files.ts";
+import { check, libc, SystemCallError } from "./libc.ts";
+
+const AF_UNIX = 1;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0x80000;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+const ENAMETOOLONG = 36;
+const FAMILY_BYTES = 2;
+/** sizeof(sun_path); a path needs one for its NUL. */
+const MAX_NAME_BYTES = 108;
+
+/** Sends the text to the socket of that name, a path or `@` and an abstract name. Throws SystemCallError. */
+export function sendDatagram(name: string, text: string): void {
+  const bytes = Buffer.from(name);
+  if (bytes.length >= MAX_NAME_BYTES) throw new SystemCallError("sendto", ENAMETOOLONG);
+  // struct sockaddr_un { sa_family_t sun_family; char sun_path[108]; }; an abstract name begins with a NUL and ends with the length.
+  const address = struct();
+  address.writeUInt16LE(AF_UNIX, 0);
+  bytes.copy(address, FAMILY_BYTES);
+  if (name.startsWith("@")) address[FAMILY_BYTES] = 0;
+  const length = FAMILY_BYTES + bytes.length + (name.startsWith("@") ? 0 : 1);
+  const fd = check("socket", libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  try {
+    const count = BigInt(Buffer.byteLength(text));
+    check("sendto", libc.sendto(fd, cString(text), count, MSG_DONTWAIT | MSG_NOSIGNAL, address, length));
+  } finally {
+    close(fd);
+  }
+}

@@ -1,0 +1,44 @@
+// --key-file: opening the file that holds the key, if nobody else could have put it there or may read it.
+
+import { Directory } from "../native/directory.ts";
+import { close, type FileStatus, statusOf } from "../native/files.ts";
+import { causeOf, UserError } from "./errors.ts";
+import { basename, dirname } from "./paths.ts";
+
+const OTHERS = 0o007;
+const GROUP_WRITE = 0o020;
+const GROUP = 0o070;
+
+/**
+ * A descriptor for the file. It must be a plain file and no symlink, it and all directories on the way must belong to root or to the
+ * user who starts us, nobody else may write it, and read it nobody but a group that root allows to. Throws UserError.
+ */
+export function openKeyFile(path: string): number {
+  const refuse = (why: string, ...hints: string[]): UserError =>
+    new UserError(`cannot read --key-file '${path}': ${why}`, undefined, hints);
+  const trusted = [0, process.geteuid!()];
+  const refuseOthers = (step: string, { kind, uid }: FileStatus): void => {
+    if (trusted.includes(uid)) return;
+    throw refuse(
+      `the ${kind} ${step} is user ${uid}'s`,
+      "it must belong to root or to the user who starts it",
+    );
+  };
+  let fd: number | undefined;
+  try {
+    const directory = Directory.open(dirname(path), refuseOthers);
+    fd = directory.read(basename(path));
+    directory.close();
+    const found = statusOf(fd);
+    if (found.kind !== "file") throw refuse(`it is a ${found.kind}`);
+    refuseOthers(path, found);
+    const forbidden = OTHERS | (found.uid === 0 ? GROUP_WRITE : GROUP);
+    if ((found.mode & forbidden) !== 0) throw refuse("others may read or write it", `chmod 600 '${path}'`);
+    return fd;
+  } catch (error) {
+    if (fd !== undefined) close(fd);
+    if (error instanceof UserError) throw error;
+    const cause = causeOf(error);
+    throw cause === "ELOOP" ? refuse("it is a symlink", "name the file itself") : refuse(cause);
+  }
+}

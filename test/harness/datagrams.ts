@@ -1,0 +1,43 @@
+// A Unix datagram socket of the test's own, as a service manager has one; Bun has no API for it.
+
+import { dlopen, ptr } from "bun:ffi";
+
+import { atEnd } from "./cleanup.ts";
+
+const libc = dlopen("libc.so.6", {
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  bind: { args: ["i32", "ptr", "i32"], returns: "i32" },
+  recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
+  close: { args: ["i32"], returns: "i32" },
+}).symbols;
+
+const AF_UNIX = 1;
+const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
+
+export class DatagramSocket {
+  readonly #fd = libc.socket(AF_UNIX, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
+
+  /** Bound to a path, or with `@` in front to an abstract name. */
+  constructor(name: string) {
+    const address = Buffer.alloc(1024);
+    address.writeUInt16LE(AF_UNIX, 0);
+    address.write(name, 2);
+    if (name.startsWith("@")) address[2] = 0;
+    const bound = libc.bind(this.#fd, ptr(address), 2 + name.length + (name.startsWith("@") ? 0 : 1));
+    if (bound !== 0) throw new Error(`cannot bind ${name}`);
+    atEnd(() => {
+      libc.close(this.#fd);
+    });
+  }
+
+  /** The next datagram, or undefined if none comes within two seconds. */
+  async receive(): Promise<string | undefined> {
+    const space = Buffer.alloc(4096);
+    for (let tries = 0; tries < 400; tries++) {
+      const count = Number(libc.recv(this.#fd, ptr(space), BigInt(space.length), 0));
+      if (count >= 0) return space.toString("utf8", 0, count);
+      await Bun.sleep(5);
+    }
+    return undefined;
+  }
+}

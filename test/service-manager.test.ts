@@ -1,0 +1,67 @@
+// What a service manager hears, on a socket of the test's own.
+
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+
+import { DatagramSocket } from "./harness/datagrams.ts";
+import { Proxy, temporaryDirectory } from "./harness/program.ts";
+import { RawUpstream } from "./harness/upstream.ts";
+import { roundTrip } from "./harness/wire.ts";
+
+const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n";
+
+describe("NOTIFY_SOCKET", () => {
+  test("hears READY once connections are accepted and the file is written, STOPPING when asked to end", async () => {
+    const directory = temporaryDirectory();
+    const file = join(directory, "server-info.json");
+    const manager = new DatagramSocket(join(directory, "notify"));
+    // Held back, so that an exchange is in flight when the end is asked for.
+    const held = Promise.withResolvers<() => void>();
+    const upstream = new RawUpstream({
+      answer: (connection) =>
+        held.resolve(() => connection.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")),
+    });
+    const starting = Proxy.start({
+      args: ["--server-info", file, `--upstream-url=${upstream.url}`],
+      env: { NOTIFY_SOCKET: join(directory, "notify") },
+    });
+    const ready = await manager.receive();
+    const { port } = await Bun.file(file).json();
+    expect(ready).toBe(`READY=1\nSTATUS=listening on http://127.0.0.1:${port}`);
+    const answered = roundTrip(port, REQUEST);
+    const answer = await held.promise;
+
+    const proxy = await starting;
+    proxy.signal("SIGTERM");
+    expect(await manager.receive()).toBe("STOPPING=1\nSTATUS=ending");
+    answer();
+    expect((await answered).status).toBe(200);
+    expect((await proxy.ended()).exitCode).toBe(0);
+    expect(proxy.stderr).not.toContain("warning: the service manager");
+  });
+
+  test("that nobody listens to is a warning, and the proxy serves", async () => {
+    const proxy = await Proxy.start({ env: { NOTIFY_SOCKET: join(temporaryDirectory(), "nobody") } });
+    await proxy.waitForLine(
+      /warning: the service manager cannot be told \(NOTIFY_SOCKET, sendto: ENOENT\)\n/,
+    );
+    expect((await proxy.stop()).exitCode).toBe(0);
+  });
+
+  test("that is too long for a socket's name is a warning", async () => {
+    const proxy = await Proxy.start({ env: { NOTIFY_SOCKET: `/${"x".repeat(200)}` } });
+    await proxy.waitForLine(
+      /warning: the service manager cannot be told \(NOTIFY_SOCKET, sendto: ENAMETOOLONG\)\n/,
+    );
+    await proxy.stop();
+  });
+
+  test("with an abstract name is behind the sandbox: a warning, and nothing is sent", async () => {
+    const name = `@responses-api-proxy-test-${process.pid}`;
+    const manager = new DatagramSocket(name);
+    const proxy = await Proxy.start({ env: { NOTIFY_SOCKET: name } });
+    await proxy.waitForLine(/warning: the service manager cannot be told \(NOTIFY_SOCKET, sendto: EPERM\)\n/);
+    await proxy.stop();
+    expect(await manager.receive()).toBeUndefined();
+  });
+});
