@@ -1,10 +1,11 @@
 // What README.md shows is what the program does.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
 
 import { EXIT } from "../src/errors.ts";
-import { runProgram } from "./harness/program.ts";
+import { BINARY, CANARY_KEY, isAlive, runProgram, temporaryDirectory } from "./harness/program.ts";
 
 const readme = readFileSync("README.md", "utf8");
 const section = (title: string): string =>
@@ -42,4 +43,51 @@ describe("Reading the code", () => {
 
 test("speaks of itself alone: no path of a machine", () => {
   expect(readme).not.toMatch(/\/(work|root)\//);
+});
+
+describe("In GitHub Actions", () => {
+  type Step = { name?: string; run?: string; if?: string };
+  const [, block] = /```yaml\n([\s\S]*?)```/.exec(section("In GitHub Actions"))!;
+  const steps = Bun.YAML.parse(block!) as Step[];
+  const scriptOf = (name: string): string => steps.find((step) => step.name === name)!.run!;
+
+  /** As a runner runs a step: with bash, until the script and everything that holds its output has ended. */
+  async function step(name: string, env: Record<string, string>): Promise<string> {
+    const command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", scriptOf(name)];
+    const child = Bun.spawn(command, { env, stdout: "pipe", stderr: "pipe", timeout: 20_000 });
+    const output = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    if ((await child.exited) !== 0)
+      throw new Error(`'${name}' ended with ${child.exitCode}: ${output.join("")}`);
+    return output.join("");
+  }
+
+  const tools = ["bash", "curl", "jq"].filter((tool) => Bun.which(tool) === null);
+  if (tools.length > 0) console.error(`no ${tools.join(", ")}: the workflow's steps are not run`);
+
+  test.if(tools.length === 0)(
+    "the step that starts the proxy ends with the proxy serving, and the one that stops it leaves nothing",
+    async () => {
+      const temporary = temporaryDirectory();
+      symlinkSync(BINARY, join(temporary, "responses-api-proxy"));
+      const env = {
+        PATH: `${temporary}:${process.env["PATH"]}`,
+        HOME: temporary,
+        RUNNER_TEMP: temporary,
+        GITHUB_RUN_ID: "42",
+      };
+      const log = await step("Start the proxy", { ...env, OPENAI_API_KEY: CANARY_KEY });
+      expect(log).toContain("listening on http://127.0.0.1:");
+      expect(log).not.toContain(CANARY_KEY);
+      const { port, pid } = await Bun.file(join(temporary, ".codex/42.json")).json();
+      expect((await fetch(`http://127.0.0.1:${port}/v1/models`)).status).toBe(403);
+      await step("Stop the proxy", env);
+      while (isAlive(pid)) await Bun.sleep(5);
+      expect(existsSync(join(temporary, ".codex/42.json"))).toBe(false);
+    },
+  );
+
+  test("it is stopped whatever happened, and one step only has the key", () => {
+    expect(steps.find(({ name }) => name === "Stop the proxy")!.if).toBe("always()");
+    expect(block!.match(/secrets\./g)).toHaveLength(1);
+  });
 });

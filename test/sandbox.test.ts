@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { scripts } from "../package.json";
+import { FLAGS } from "../packaging/build.ts";
 import { scanMemory } from "./harness/memory.ts";
 import { CANARY_KEY, installedBinary, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
@@ -156,14 +156,12 @@ describe.if(isRoot)("one who has taken the process over", () => {
     const victim = Bun.spawn([...as(ALICE), "sleep", "60"]);
     const other = new RawUpstream();
     const binary = join(temporaryDirectory(), "hooked");
-    const build = scripts.build
-      .replace("src/main.ts", "test/harness/forbidden.ts")
-      .replace("dist/responses-api-proxy", binary)
-      .concat(
-        ` --define FORBIDDEN_FILE='"${elsewhere}/file"' --define OTHER_PORT=${other.port} --define OTHER_PID=${victim.pid}`,
-      )
-      .replace(/^bun /, `${process.execPath} `);
-    const { exitCode } = Bun.spawnSync(["sh", "-c", build]);
+    const hook = { FORBIDDEN_FILE: `"${elsewhere}/file"`, OTHER_PORT: other.port, OTHER_PID: victim.pid };
+    const defines = Object.entries(hook).map(([name, value]) => `--define=${name}=${value}`);
+    const { exitCode } = Bun.spawnSync([
+      ...[process.execPath, "build", "test/harness/forbidden.ts"],
+      ...[...FLAGS, ...defines, `--outfile=${binary}`],
+    ]);
     expect(exitCode).toBe(0);
     const writable = temporaryDirectory();
     Bun.spawnSync(["chown", String(ALICE), writable]);

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Becomes the program for this machine, which is in a package of its own, installed beside this one.
+#
+# The directory this is started in may belong to anyone, and npx and bunx put its node_modules/.bin first in PATH. So nothing is
+# looked up in PATH (command -p), and in no directory but those this package was installed into.
+fail() {
+  printf 'responses-api-proxy: error: %s\n' "$1" >&2
+  printf 'responses-api-proxy: hint: %s\n' "$2" >&2
+  exit 1
+}
+
+system=$(command -p uname -s)
+machine=$(command -p uname -m)
+case $system/$machine in
+  Linux/x86_64) target=linux-x64 loader=/lib64/ld-linux-x86-64.so.2 ;;
+  Linux/aarch64) target=linux-arm64 loader=/lib/ld-linux-aarch64.so.1 ;;
+  *)
+    fail "only Linux on x64 and arm64 is supported, not $system on $machine" \
+      "nothing here could be promised elsewhere: what keeps the key from others are Linux system calls"
+    ;;
+esac
+# The loader of glibc's is what a glibc program names in its header; where it is not there, only musl's can run.
+[ -e "$loader" ] || target=$target-musl
+
+here=$(command -p readlink -f -- "$0")
+here=${here%/bin/*}
+for packages in "$here/node_modules" "${here%/*}"; do
+  program=$packages/responses-api-proxy-$target/bin/responses-api-proxy
+  if [ -x "$program" ]; then
+    exec "$program" "$@"
+  fi
+done
+fail "the package responses-api-proxy-$target is not installed beside $here" \
+  "install again on this machine, with optional dependencies"

