@@ -158,10 +158,8 @@ describe.if(isRoot)("one who has taken the process over", () => {
     const binary = join(temporaryDirectory(), "hooked");
     const hook = { FORBIDDEN_FILE: `"${elsewhere}/file"`, OTHER_PORT: other.port, OTHER_PID: victim.pid };
     const defines = Object.entries(hook).map(([name, value]) => `--define=${name}=${value}`);
-    const { exitCode } = Bun.spawnSync([
-      ...[process.execPath, "build", "test/harness/forbidden.ts"],
-      ...[...FLAGS, ...defines, `--outfile=${binary}`],
-    ]);
+    const build = [process.execPath, "build", "test/harness/forbidden.ts", ...FLAGS, ...defines];
+    const { exitCode } = Bun.spawnSync([...build, `--outfile=${binary}`]);
     expect(exitCode).toBe(0);
     const writable = temporaryDirectory();
     Bun.spawnSync(["chown", String(ALICE), writable]);
