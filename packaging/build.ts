@@ -1,4 +1,4 @@
-// The compiled program: for this machine, or with --all for every target, from runtimes whose checksums stand in bun.lock.
+// The compiled program: for this machine, and with --all for every target, from runtimes whose checksums stand in bun.lock.
 
 import { copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 
@@ -76,10 +76,9 @@ function run(args: string[]): void {
 }
 
 if (import.meta.main) {
+  compile(HERE);
   if (process.argv.includes("--all")) {
     compileAll();
     await writeChecksums();
-  } else {
-    compile(HERE);
   }
 }

@@ -16,6 +16,15 @@ function check(holds: boolean, what: string): asserts holds {
   if (!holds) throw new Error(what);
 }
 
+/** Ends the command and what it started, which may hold its output open. */
+function killGroup({ pid }: Bun.Subprocess): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // They have ended.
+  }
+}
+
 /** Resolves with the server-info file's content once it is there. */
 async function serverInfo(file: string, child: Bun.Subprocess): Promise<{ port: number; pid: number }> {
   while (!(await Bun.file(file).exists())) {
@@ -42,8 +51,9 @@ async function smoke(directory: string): Promise<number> {
     stdin: Buffer.from(`${KEY}\n`),
     stdout: "pipe",
     stderr: "pipe",
+    detached: true,
   });
-  const limit = setTimeout(() => child.kill("SIGKILL"), LIMIT_MS);
+  const limit = setTimeout(() => killGroup(child), LIMIT_MS);
   const output = Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   try {
     const { port, pid } = await serverInfo(file, child);
@@ -61,9 +71,9 @@ async function smoke(directory: string): Promise<number> {
     check(!(await output).join("").includes(KEY), "the key is in the output");
     return readyAfter;
   } catch (error) {
-    child.kill();
+    killGroup(child);
     const [, stderr] = await output;
-    throw new Error(`${(error as Error).message}\n${stderr}`, { cause: error });
+    throw new Error(`${(error as Error).message}\n${stderr}`.trimEnd(), { cause: error });
   } finally {
     clearTimeout(limit);
   }

@@ -254,6 +254,35 @@ describe("where there is no program for the machine: one line, a hint, exit code
   });
 });
 
+describe("the smoke test tells", () => {
+  const smokes = async (script: string): Promise<string> => {
+    const program = join(temporaryDirectory(), "program");
+    writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    return run(["bun", SMOKE, program], home).then(
+      () => "fit for use",
+      (error: Error) => error.message,
+    );
+  };
+
+  test.each([
+    ["a program that ends at once", "exit 3", "ended with exit code 3 before it was ready"],
+    [
+      "one that shows the key",
+      `(read -r key; echo "$key" >&2; echo "$key") | '${BINARY}' "$@"`,
+      "the key is in the output",
+    ],
+    [
+      "one that sends another key",
+      `(cat >/dev/null; echo sk-other) | '${BINARY}' "$@"`,
+      "the upstream does not get the key",
+    ],
+    ["one whose exit code is another", `'${BINARY}' "$@"; exit 4`, "the exit code is 4"],
+    ["one that is as it should be", `exec '${BINARY}' "$@"`, "fit for use"],
+  ])("%s", async (_what, script, told) => {
+    expect(await smokes(script)).toContain(told);
+  });
+});
+
 test("the same source gives the same bytes in another directory", async () => {
   const copy = join(temporaryDirectory(), "copy");
   for (const path of ["src", "native", "packaging", "package.json", "tsconfig.json"])
