@@ -18,6 +18,7 @@ export const O_WRONLY = 0o1;
 export const O_RDWR = 0o2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
+export const O_NONBLOCK = 0o4000;
 export const O_PATH = 0o10000000;
 // These two have other values on aarch64 (fcntl.h).
 export const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000;
