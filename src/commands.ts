@@ -1,7 +1,5 @@
-// The subcommands: raw arguments → what doctor.ts, status.ts and wait.ts are asked. Loaded only when one of them is called.
-//
-// Here and there modules of Node's are loaded where they are used: an import at the top would be run at each start of the proxy, too,
-// because the build puts all files into one (Bun 1.4.5).
+// The subcommands: raw arguments → what doctor.ts, status.ts and wait.ts are asked. Loaded only when one of them is called, modules of
+// Node's and all, which the build's --splitting is for: without it Bun 1.4.5 loads those at each start of the proxy, too.
 
 import { quote, readCommandFlags, usageError } from "./arguments.ts";
 import { type CommandName, commandUsage } from "./cli.ts";

@@ -1,7 +1,8 @@
 // A connection to the upstream for `doctor`, step by step, with the time each step took. It carries no key: there is none.
 
-import type { Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
+import { lookup } from "node:dns/promises";
+import { connect as connectSocket, isIP, type Socket } from "node:net";
+import { checkServerIdentity, connect as connectTls, type TLSSocket } from "node:tls";
 
 import { causeOf, SERVER } from "./errors.ts";
 
@@ -28,15 +29,13 @@ export async function timed<T>(step: () => Promise<T>): Promise<Timed<T>> {
 
 /** The addresses of a name, as the C library resolves it. */
 export async function resolveName(hostname: string): Promise<string[]> {
-  const { lookup } = await import("node:dns/promises");
   const found = await lookup(hostname, { all: true });
   return found.map(({ address }) => address);
 }
 
 /** Connects to whichever of the addresses answers first. */
 export async function connect(addresses: readonly string[], port: number): Promise<Socket> {
-  const net = await import("node:net");
-  const sockets = addresses.map((host) => net.connect({ host, port }));
+  const sockets = addresses.map((host) => connectSocket({ host, port }));
   const reached = sockets.map(async (socket) => {
     await once(socket, "connect");
     return socket;
@@ -72,9 +71,7 @@ export type Secured = {
 
 /** TLS over a connection that is there. A certificate that is refused is no error here, so that one can say whose it is. */
 export async function secure(plain: Socket, hostname: string, protocols: string[]): Promise<Secured> {
-  const tls = await import("node:tls");
-  const { isIP } = await import("node:net");
-  const socket = tls.connect({
+  const socket = connectTls({
     socket: plain,
     // RFC 6066 §3: no addresses.
     ...(isIP(hostname) === 0 ? { servername: hostname } : {}),
@@ -84,7 +81,7 @@ export async function secure(plain: Socket, hostname: string, protocols: string[
   await once(socket, "secureConnect");
   const certificate = socket.getPeerCertificate();
   // An address goes without a server name, by which Bun 1.4.5 would have compared.
-  const mismatch = tls.checkServerIdentity(hostname, certificate);
+  const mismatch = checkServerIdentity(hostname, certificate);
   return {
     socket,
     protocol: socket.getProtocol() ?? "TLS",

@@ -1,5 +1,7 @@
 // Whether the program's own file is one that its user can execute and neither read nor replace.
 
+import { accessSync, constants, lstatSync } from "node:fs";
+
 import { readLink } from "../native/files.ts";
 import { type Check, fatal, ok, strictly, warning } from "./checks.ts";
 import { dirname } from "./paths.ts";
@@ -46,7 +48,6 @@ function describeReadable(isRoot: boolean, startedByRoot: boolean): Check {
 
 /** Whoever owns the file or a directory on the way to it, or may write there, decides what the program is. */
 function describeOwners(path: string): Check {
-  const { lstatSync } = require("node:fs") as typeof import("node:fs");
   const others: string[] = [];
   for (let step = path; ; step = dirname(step)) {
     const found = lstatSync(step, { throwIfNoEntry: false });
@@ -64,7 +65,6 @@ function describeOwners(path: string): Check {
 }
 
 function may(what: "R_OK" | "W_OK" | "X_OK"): boolean {
-  const { accessSync, constants } = require("node:fs") as typeof import("node:fs");
   try {
     accessSync(SELF, constants[what]);
     return true;

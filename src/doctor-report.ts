@@ -1,5 +1,7 @@
 // What doctor found, as lines for a person and as JSON for a program. Pure but for the program's version.
 
+import { styleText } from "node:util";
+
 import { version } from "../package.json" with { type: "json" };
 import { type Check, CHECKS, conclude, type Status } from "./checks.ts";
 import { printable } from "./terminal.ts";
@@ -35,7 +37,6 @@ export function toJson({ upstreamUrl, uid, checks }: Report): string {
 
 /** Lines of at most 80 columns, but for words that are longer. */
 export function toLines({ upstreamUrl, uid, checks }: Report, hasColours: boolean): string {
-  const { styleText } = require("node:util") as typeof import("node:util");
   type Style = Parameters<typeof styleText>[0];
   const paint = (style: Style, text: string): string =>
     hasColours ? styleText(style, text, { validateStream: false }) : text;

@@ -1,5 +1,7 @@
 // Which swap there is, and whether what is written there can be read by whoever gets the disk.
 
+import { existsSync, readdirSync, statSync } from "node:fs";
+
 import { readText } from "../native/files.ts";
 
 /** `memory` is zram, which is no disk. */
@@ -18,7 +20,6 @@ export function swaps(): Swap[] {
 
 function kindOf(path: string, isFile: boolean): Swap["kind"] {
   if (/^\/dev\/zram\d+$/.test(path)) return "memory";
-  const { statSync } = require("node:fs") as typeof import("node:fs");
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return "plain";
   const device = isFile ? found.dev : found.rdev;
@@ -27,7 +28,6 @@ function kindOf(path: string, isFile: boolean): Swap["kind"] {
 
 /** dm-crypt names its devices CRYPT-…; what lies on others is encrypted if all that those lie on is (LVM on LUKS). */
 function isEncrypted(device: string): boolean {
-  const { existsSync, readdirSync } = require("node:fs") as typeof import("node:fs");
   if (!existsSync(`${device}/dm/uuid`)) return false;
   if (readText(`${device}/dm/uuid`).startsWith("CRYPT-")) return true;
   const below = readdirSync(`${device}/slaves`);
