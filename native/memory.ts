@@ -1,6 +1,7 @@
 // Memory for one secret: pages of our own that are locked, kept out of dumps, fenced in, and wiped for certain.
 
 import { check, libc, type Pointer, ptr, toArrayBuffer } from "./libc.ts";
+import { syscallNumber } from "./syscalls.ts";
 
 const PROT_NONE = 0;
 const PROT_READ_WRITE = 1 | 2;
@@ -18,6 +19,11 @@ const MCL_ONFAULT = 4;
  */
 export function lockAllMemory(): void {
   check("mlockall", libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT));
+}
+
+/** Takes that back, for a process that only wants to know whether it can be had. Throws SystemCallError. */
+export function unlockAllMemory(): void {
+  check("munlockall", libc.syscall(BigInt(syscallNumber("munlockall")!), 0n, 0n, 0n, 0n, 0n, 0n));
 }
 
 /** Pages for a secret, outside the engine's heap, with an unreadable page before and after them. */

@@ -7,6 +7,8 @@ import { type Target, TARGETS } from "./targets.ts";
 /** How the program is compiled, as arguments of `bun build`. */
 export const FLAGS: readonly string[] = [
   "--compile",
+  // What is imported when it is needed (subcommands, --help) is loaded then; without it, at every start.
+  "--splitting",
   "--minify",
   // Read and compiled when it is built; without it a start takes half as long again.
   "--bytecode",

@@ -1,4 +1,4 @@
-// The command line as citty sees it: each flag once, with the sentence that --help shows.
+// The command line as citty sees it: each flag and each subcommand once, with the sentence that --help shows.
 
 import type { ArgsDef } from "citty";
 
@@ -47,15 +47,71 @@ export const FLAGS = {
   version: { type: "boolean", description: "Show the version" },
 } as const satisfies ArgsDef;
 
+const JSON_FLAG = { type: "boolean", description: "Say it as one JSON object" } as const;
+const SERVER_INFO = {
+  type: "positional",
+  description: "The file that --server-info named at the proxy's start",
+} as const;
+
+/** What the program does besides being the proxy: `responses-api-proxy <name> …`. */
+export const COMMANDS = {
+  doctor: {
+    description: "Say what would hold on this host for this user; takes no key",
+    args: {
+      "upstream-url": FLAGS["upstream-url"],
+      "insecure-upstream": FLAGS["insecure-upstream"],
+      user: { ...FLAGS.user, description: "As root: say it for this user, as --user would run the proxy" },
+      json: JSON_FLAG,
+      help: FLAGS.help,
+    },
+  },
+  status: {
+    description: "Say whether that proxy is alive",
+    args: { "server-info": SERVER_INFO, json: JSON_FLAG, help: FLAGS.help },
+  },
+  wait: {
+    description: "Wait until that proxy is ready, then write its base URL",
+    args: {
+      "server-info": SERVER_INFO,
+      max: {
+        type: "string",
+        valueHint: "DURATION",
+        description: "How long at most: 500ms, 30s, 2m (default: 30s)",
+      },
+      help: FLAGS.help,
+    },
+  },
+} as const satisfies Record<string, { description: string; args: ArgsDef }>;
+
+export type CommandName = keyof typeof COMMANDS;
+
+export function isCommand(word: string | undefined): word is CommandName {
+  return word !== undefined && Object.hasOwn(COMMANDS, word);
+}
+
+/** The text of `<command> --help`, without colours. */
+export async function commandUsage(command: CommandName): Promise<string> {
+  const { defineCommand, renderUsage } = await import("citty");
+  const { description: sentence, args } = COMMANDS[command];
+  const meta = { name: `${name} ${command}`, version, description: sentence };
+  return plain(await renderUsage(defineCommand({ meta, args: args as ArgsDef })));
+}
+
 /** The text of --help, without colours. */
 export async function usage(): Promise<string> {
   // Here and not above: citty and what it imports are only for this text, and each start of the proxy starts the program twice.
   const { defineCommand, renderUsage } = await import("citty");
-  const command = defineCommand({ meta: { name, version, description }, args: FLAGS });
-  const text = Bun.stripANSI(await renderUsage(command)).trimEnd();
-  const lines = text.split("\n").map((line) => line.trimEnd());
+  const subCommands = Object.fromEntries(
+    Object.entries(COMMANDS).map(([command, { description: sentence, args }]) => [
+      command,
+      defineCommand({ meta: { name: command, description: sentence }, args }),
+    ]),
+  );
+  const command = defineCommand({ meta: { name, version, description }, args: FLAGS, subCommands });
+  const names = Object.keys(COMMANDS).join("|");
   return [
-    ...lines,
+    // citty shows a subcommand as if one had to be given.
+    plain(await renderUsage(command)).replace(` ${names}`, `\n      ${name} ${names} …`),
     "",
     "The key is read from standard input:",
     "",
@@ -66,4 +122,9 @@ export async function usage(): Promise<string> {
 /** The text of --version. */
 export function versionLine(): string {
   return `${name} ${version} (Bun ${Bun.version})`;
+}
+
+function plain(text: string): string {
+  const lines = Bun.stripANSI(text).trimEnd().split("\n");
+  return lines.map((line) => line.trimEnd()).join("\n");
 }

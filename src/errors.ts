@@ -1,10 +1,12 @@
 // What can go wrong: the error that is meant for a person, the exit codes, and the error bodies that clients get.
 
+import { name, version } from "../package.json" with { type: "json" };
+
 /** Every exit code of the program, as the README lists them. */
 export const EXIT = {
   /** Asked to end, and ended. */
   clean: 0,
-  /** Could not start: key, port, server-info file, platform. */
+  /** Could not start: key, port, server-info file, platform. Of a subcommand: the answer is no. */
   cannotStart: 1,
   /** The command line is wrong. */
   usage: 2,
@@ -65,12 +67,15 @@ export type ErrorCode =
   | "overloaded"
   | "internal_error";
 
+/** The Server field (RFC 9110 §10.2.4) of the errors that are our own, and of nothing passed on: how `status` and `wait` know the proxy. */
+export const SERVER = `${name}/${version}`;
+
 /**
  * An answer of our own, in the shape that OpenAI's SDKs show to their users.
  * https://platform.openai.com/docs/guides/error-codes
  */
 export function errorResponse(status: number, code: ErrorCode, message: string): Response {
-  const headers = { "content-type": "application/json" };
+  const headers = { "content-type": "application/json", server: SERVER };
   return new Response(errorBody(code, message), { status, headers });
 }
 

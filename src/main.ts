@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 // The entry point, and the only place that exits: options → rebirth → run; whatever is thrown → message and exit code.
 
-import { usage, versionLine } from "./cli.ts";
+import { isCommand, usage, versionLine } from "./cli.ts";
 import { EXIT, type ExitCode, UserError } from "./errors.ts";
 import { parseOptions } from "./options.ts";
 import { isReborn, rebirth } from "./rebirth.ts";
@@ -10,6 +10,12 @@ import * as terminal from "./terminal.ts";
 
 async function main(): Promise<ExitCode> {
   refuseOtherPlatforms();
+  const [word, ...rest] = process.argv.slice(2);
+  if (isCommand(word)) {
+    // Here and not above: none of it is for the proxy itself, each start of which starts the program twice.
+    const { runCommand } = await import("./commands.ts");
+    return await runCommand(word, rest, { ...process.env } as Record<string, string>);
+  }
   const options = parseOptions(process.argv.slice(2));
   if (options === "help" || options === "version") {
     terminal.output(options === "help" ? await usage() : versionLine());

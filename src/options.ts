@@ -101,7 +101,7 @@ function parseWritten(name: Flag, text: string | undefined): string | undefined 
 }
 
 /** User info is refused because a URL shows in ps(1), and its message quotes nothing for the same reason. */
-function parseUpstreamUrl(text: string, insecureUpstream: boolean): URL {
+export function parseUpstreamUrl(text: string, insecureUpstream: boolean): URL {
   const url = URL.parse(text);
   // The URL parser forgives blanks and a missing "//"; what is typed here must be what is meant.
   if (url === null || !/^https?:\/\/[^\s\\]+$/i.test(text)) {

@@ -5,7 +5,7 @@
 import { duplicate } from "../native/descriptors.ts";
 import { libc, SystemCallError } from "../native/libc.ts";
 import { findListener, turnAway } from "../native/listener.ts";
-import { errorBody } from "./errors.ts";
+import { errorBody, SERVER } from "./errors.ts";
 import * as terminal from "./terminal.ts";
 
 const LOOK_EVERY_MS = 100;
@@ -41,5 +41,5 @@ function isFull(): boolean {
 }
 
 const BODY = errorBody("overloaded", "the proxy has no file descriptors left; try again later");
-const HEAD = `HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: application/json`;
+const HEAD = `HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nServer: ${SERVER}\r\nContent-Type: application/json`;
 const ANSWER = Buffer.from(`${HEAD}\r\nContent-Length: ${Buffer.byteLength(BODY)}\r\n\r\n${BODY}`);

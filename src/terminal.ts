@@ -7,7 +7,7 @@
 // Not consola/basic, which opens process.stdout and process.stderr at once: 10 ms of a start of 13 (Bun 1.4.5).
 import { type ConsolaInstance, createConsola, LogLevels } from "consola/core";
 
-import { duplicate, replaceByNull } from "../native/descriptors.ts";
+import { duplicate, isTerminal, replaceByNull } from "../native/descriptors.ts";
 import { writeText } from "../native/files.ts";
 import { causeOf, UserError } from "./errors.ts";
 
@@ -66,6 +66,11 @@ export function output(text: string): void {
   }
 }
 
+/** Whether what goes to standard output may have colours (https://no-color.org). */
+export function hasColours(environment: Readonly<Record<string, string>>): boolean {
+  return isTerminal(1) && !environment["NO_COLOR"] && environment["TERM"] !== "dumb";
+}
+
 /**
  * From here on standard error belongs to this file alone. The runtime prints errors there by itself, whole, with addresses and
  * what else they carry, and cannot be asked not to (Bun 1.4.5: a body that breaks off, `verbose`, a crash); that goes to /dev/null.
@@ -75,13 +80,17 @@ export function silenceRuntime(): void {
   replaceByNull(2);
 }
 
-function writeLine(label: string, text: string): void {
+/** The text with its control characters escaped. */
+export function printable(text: string): string {
   // oxlint-disable-next-line no-control-regex -- control characters are what this is about
-  const line = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (character) => {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
+}
+
+function writeLine(label: string, text: string): void {
   try {
-    writeText(descriptor, `responses-api-proxy: ${label}${line}\n`);
+    writeText(descriptor, `responses-api-proxy: ${label}${printable(text)}\n`);
   } catch {
     // Nobody reads standard error any more; that is no reason to stop serving.
   }

@@ -1,0 +1,135 @@
+// Is the proxy that a server-info file names alive, and is it ours? From outside, as any user, and without a route of its own: an
+// answer of ours to a request that is refused says so in its Server field.
+
+import { readInto } from "../native/descriptors.ts";
+import { AT_FDCWD, close, O_NONBLOCK, O_RDONLY, openUnless, readText, statusOf } from "../native/files.ts";
+import { ENOENT, SystemCallError } from "../native/libc.ts";
+import { causeOf } from "./errors.ts";
+
+export type Standing =
+  | { alive: true; port: number; pid: number; version: string; since: Date | undefined }
+  /** `stale`: there is a file, and what it says is over. */
+  | { alive: false; stale: boolean; reason: string };
+
+const MAX_FILE_BYTES = 4096;
+const MAX_HEAD_BYTES = 16_384;
+const CLOCK_TICKS_PER_SECOND = 100; // USER_HZ, on every architecture (proc_pid_stat(5))
+
+/** Looks once, in at most `timeoutMs`. Throws nothing that a file, a port or a process could cause. */
+export async function standing(file: string, timeoutMs: number): Promise<Standing> {
+  const info = readServerInfo(file);
+  if (typeof info === "string") return { alive: false, stale: false, reason: info };
+  const { port, pid } = info;
+  const stale = (reason: string): Standing => ({ alive: false, stale: true, reason });
+  if (!isThere(pid)) return stale(`process ${pid} is gone`);
+  const answer = await ask(port, timeoutMs);
+  if ("failure" in answer) return stale(`port ${port} does not answer (${answer.failure})`);
+  const version = /^HTTP\/1\.1 \d+ [\s\S]*\r\nserver: responses-api-proxy\/([\w.+-]{1,50})\r\n/i.exec(
+    answer.head,
+  )?.[1];
+  if (version === undefined) return stale(`port ${port} answers as another program`);
+  // Whoever takes the port over can answer as we do; but not as the user that the process in the file belongs to.
+  const [listener, owner] = [listenerUid(port), processUid(pid)];
+  if (listener !== undefined && owner !== undefined && listener !== owner)
+    return stale(`port ${port} is user ${listener}'s, and process ${pid} is user ${owner}'s`);
+  return { alive: true, port, pid, version, since: startOf(pid) };
+}
+
+/** What the file says, or why it says nothing. */
+function readServerInfo(file: string): { port: number; pid: number } | string {
+  let text: string;
+  try {
+    // Not to wait for the writer of a FIFO.
+    const fd = openUnless(ENOENT, AT_FDCWD, file, O_RDONLY | O_NONBLOCK);
+    if (fd === undefined) return "there is no such file";
+    try {
+      const { kind } = statusOf(fd);
+      if (kind !== "file") return `it is a ${kind}`;
+      const space = Buffer.alloc(MAX_FILE_BYTES);
+      text = space.toString("utf8", 0, readInto(fd, space));
+    } finally {
+      close(fd);
+    }
+  } catch (error) {
+    if (error instanceof SystemCallError) return `it cannot be read (${error.code})`;
+    throw error;
+  }
+  const [, port, pid] = /^\{"port":(\d{1,5}),"pid":([1-9]\d{0,9})\}\n$/.exec(text) ?? [];
+  if (port === undefined || Number(port) > 65_535) return "it is no server-info file";
+  return { port: Number(port), pid: Number(pid) };
+}
+
+/** Asked by a signal that is none: /proc may hide the processes of others (hidepid), this does not. */
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return causeOf(error) === "EPERM";
+  }
+}
+
+/** The head of the answer to a request that no proxy of ours lets pass. */
+async function ask(port: number, timeoutMs: number): Promise<{ head: string } | { failure: string }> {
+  const answered = Promise.withResolvers<{ head: string } | { failure: string }>();
+  const timer = setTimeout(() => answered.resolve({ failure: "ETIMEDOUT" }), timeoutMs);
+  let received = "";
+  const take = (bytes: Buffer): void => {
+    received += bytes.toString("latin1");
+    const end = received.indexOf("\r\n\r\n");
+    if (end !== -1 || received.length > MAX_HEAD_BYTES)
+      answered.resolve({ head: received.slice(0, end + 2) });
+  };
+  const connecting = Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    socket: {
+      open: (socket) =>
+        void socket.write(`GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\n\r\n`),
+      data: (_socket, bytes) => take(bytes),
+      close: () => answered.resolve({ failure: "it closed the connection" }),
+      error: (_socket, error) => answered.resolve({ failure: causeOf(error) }),
+    },
+  });
+  connecting.catch((error: unknown) => answered.resolve({ failure: causeOf(error) }));
+  const answer = await answered.promise;
+  clearTimeout(timer);
+  connecting.then(
+    (socket) => socket.terminate(),
+    () => {},
+  );
+  return answer;
+}
+
+/** Whose socket listens on 127.0.0.1, from /proc/net/tcp (proc_pid_net(5)); undefined where that is not to be seen. */
+function listenerUid(port: number): number | undefined {
+  const address = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const line = readOrNothing("/proc/net/tcp")
+    .split("\n")
+    .map((row) => row.trim().split(/\s+/))
+    .find(([, local, , state]) => local === address && state === "0A");
+  return line === undefined ? undefined : Number(line[7]);
+}
+
+function processUid(pid: number): number | undefined {
+  const [, , effective] = /^Uid:\t(\d+)\t(\d+)/m.exec(readOrNothing(`/proc/${pid}/status`)) ?? [];
+  return effective === undefined ? undefined : Number(effective);
+}
+
+/** When the process was started, by its 22nd field (proc_pid_stat(5)), counted from behind its name, which may have blanks in it. */
+function startOf(pid: number): Date | undefined {
+  const stat = readOrNothing(`/proc/${pid}/stat`);
+  const ticks = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  const [, booted] = /^btime (\d+)$/m.exec(readOrNothing("/proc/stat")) ?? [];
+  if (ticks === undefined || booted === undefined) return undefined;
+  return new Date(1000 * (Number(booted) + Number(ticks) / CLOCK_TICKS_PER_SECOND));
+}
+
+function readOrNothing(path: string): string {
+  try {
+    return readText(path);
+  } catch (error) {
+    if (error instanceof SystemCallError) return "";
+    throw error;
+  }
+}

@@ -1,0 +1,337 @@
+// `doctor`: what it says of this host is what a start on it comes to, in each of the ways there are to start.
+
+import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { version } from "../package.json";
+import { BINARY, installedBinary, runProgram, type Start, temporaryDirectory } from "./harness/program.ts";
+import { RawUpstream } from "./harness/upstream.ts";
+import { ALICE, as, isRoot } from "./harness/users.ts";
+
+const upstream = new RawUpstream();
+const UPSTREAM = `--upstream-url=${upstream.url}`;
+
+type Found = { id: string; status: string; found: string; advice: string | null };
+type Report = {
+  version: string;
+  uid: number;
+  upstream: string;
+  starts: boolean;
+  startsStrictly: boolean;
+  reachesUpstream: boolean;
+  checks: Found[];
+};
+
+async function doctor({ args = [], ...start }: Start = {}) {
+  const ended = await runProgram({ ...start, args: ["doctor", UPSTREAM, "--json", ...args] });
+  expect(ended.stderr).toBe("");
+  const report = JSON.parse(ended.stdout) as Report;
+  return { ...ended, report, of: (id: string) => report.checks.find((check) => check.id === id) };
+}
+
+/** The file as the README recommends to install it, but for the capability where setcap is not installed. */
+function recommended(): string {
+  const path = installedBinary(0o711);
+  if (hasSetcap) Bun.spawnSync(["setcap", "cap_ipc_lock=ep", path]);
+  else console.error("skipped in part: setcap (libcap2-bin) is not installed");
+  return path;
+}
+const hasSetcap = Bun.which("setcap") !== null;
+
+const LITTLE_MEMLOCK = ["prlimit", "--memlock=65536:65536"];
+
+type Way = {
+  binary: () => string;
+  launcher?: string[];
+  user?: string[];
+  uid: number;
+  /** What is not well, by id. */
+  warnings: string[];
+  holdsStrictly: boolean;
+};
+
+const YAMA = Bun.spawnSync(["cat", "/proc/sys/kernel/yama/ptrace_scope"]).stdout.toString().trim() || "0";
+const OPEN = YAMA === "0" ? ["file-readable", "yama"] : ["file-readable"];
+
+const WAYS: [name: string, way: Way][] = [
+  ["root", { binary: () => installedBinary(0o755), uid: 0, warnings: ["user"], holdsStrictly: true }],
+  [
+    "root with --user",
+    {
+      binary: () => installedBinary(0o755),
+      user: [`--user=${ALICE}`],
+      uid: ALICE,
+      warnings: [],
+      holdsStrictly: true,
+    },
+  ],
+  [
+    "an ordinary user, from a file it can read",
+    {
+      binary: () => installedBinary(0o755),
+      launcher: as(ALICE),
+      uid: ALICE,
+      warnings: [...OPEN, "memory-lock"],
+      holdsStrictly: false,
+    },
+  ],
+  [
+    "an ordinary user, as recommended",
+    {
+      binary: recommended,
+      launcher: as(ALICE),
+      uid: ALICE,
+      warnings: hasSetcap ? [] : ["memory-lock"],
+      holdsStrictly: hasSetcap,
+    },
+  ],
+  [
+    "an ordinary user with 64 KiB of locked memory",
+    {
+      binary: () => installedBinary(0o711),
+      launcher: [...LITTLE_MEMLOCK, ...as(ALICE)],
+      uid: ALICE,
+      warnings: ["memory-lock"],
+      holdsStrictly: false,
+    },
+  ],
+  [
+    "an ordinary user without any locked memory",
+    {
+      binary: () => installedBinary(0o711),
+      launcher: ["prlimit", "--memlock=0:0", ...as(ALICE)],
+      uid: ALICE,
+      warnings: ["memory-lock", "key-pages"],
+      holdsStrictly: false,
+    },
+  ],
+];
+
+describe.if(isRoot)("started by", () => {
+  test.each(WAYS)("%s: it says what a start with --strict comes to", async (_name, way) => {
+    const { launcher = [], user = [], uid, warnings, holdsStrictly } = way;
+    const binary = way.binary();
+    const { exitCode, report, of } = await doctor({ binary, launcher, args: user });
+    expect(exitCode).toBe(0);
+    const { checks, ...conclusion } = report;
+    expect(conclusion).toEqual({
+      version,
+      uid,
+      upstream: upstream.url,
+      starts: true,
+      startsStrictly: holdsStrictly,
+      reachesUpstream: true,
+    });
+    expect(checks.filter(({ status }) => status !== "ok").map(({ id }) => id)).toEqual(warnings);
+    for (const { status, advice } of checks) expect(advice === null).toBe(status === "ok");
+    expect(of("memory-lock")!.found).toMatch(
+      warnings.includes("memory-lock") ? /^no \(mlockall: (ENOMEM|EPERM)\): / : /^yes, by CAP_IPC_LOCK$/,
+    );
+    // Without a key it ends once everything holds (1), or because something does not (11, 9).
+    const started = await runProgram({ binary, launcher, args: ["--strict", UPSTREAM, ...user] });
+    expect([9, 11].includes(started.exitCode!)).toBe(!holdsStrictly);
+    expect([1, 9, 11]).toContain(started.exitCode!);
+  });
+
+  test("a limit is named as it is, and so is what is needed", async () => {
+    const { of } = await doctor({ launcher: [...LITTLE_MEMLOCK, ...as(ALICE)] });
+    expect(of("memory-lock")!.found).toMatch(/RLIMIT_MEMLOCK is 64 KiB, \d+(\.\d)? GiB are needed/);
+  });
+
+  const PLENTY = ["prlimit", `--memlock=${2 ** 40}:${2 ** 40}`];
+  const canRaise = Bun.spawnSync([...PLENTY, "true"]).exitCode === 0;
+  if (isRoot && !canRaise) console.error("skipped: no CAP_SYS_RESOURCE to raise RLIMIT_MEMLOCK with");
+  test.if(canRaise)("a limit that is enough today is no limit to rely on", async () => {
+    const { of } = await doctor({ launcher: [...PLENTY, ...as(ALICE)] });
+    expect(of("memory-lock")!.status).toBe("warning");
+    expect(of("memory-lock")!.found).toStartWith("yes, but RLIMIT_MEMLOCK is 1 TiB");
+  });
+
+  test("a user who may write the file, and directories that are not root's", async () => {
+    const binary = installedBinary(0o755);
+    await Bun.spawn(["chown", String(ALICE), binary]).exited;
+    const owned = await doctor({ binary, launcher: as(ALICE) });
+    expect(owned.of("file-writable")!.status).toBe("warning");
+    expect(owned.of("file-owner")).toMatchObject({ status: "warning" });
+    expect(owned.of("file-owner")!.found).toContain(`${binary} is user ${ALICE}'s`);
+    const open = installedBinary(0o755);
+    await Bun.spawn(["chmod", "0775", join(open, "..")]).exited;
+    expect((await doctor({ binary: open })).of("file-owner")!.found).toEndWith(`has mode 0775`);
+  });
+
+  test("a file that the user of --user cannot execute: it would not start, and does not", async () => {
+    const binary = installedBinary(0o700);
+    const args = [`--user=${ALICE}`];
+    const { exitCode, report, of } = await doctor({ binary, args });
+    expect({ exitCode, starts: report.starts }).toEqual({ exitCode: 1, starts: false });
+    expect(of("file-executable")!.status).toBe("fatal");
+    expect((await runProgram({ binary, args: [...args, UPSTREAM] })).exitCode).toBe(3);
+  });
+
+  test("root that may not become another: it would not start, and does not", async () => {
+    const launcher = ["setpriv", "--bounding-set=-setuid"];
+    const args = [`--user=${ALICE}`];
+    const { exitCode, of } = await doctor({ launcher, args });
+    expect({ exitCode, status: of("user")!.status }).toEqual({ exitCode: 1, status: "fatal" });
+    expect((await runProgram({ launcher, args: [...args, UPSTREAM] })).exitCode).toBe(10);
+  });
+
+  test("--user without root, of nobody, and of root: as at a start", async () => {
+    const cases: [launcher: string[], user: string][] = [
+      [as(ALICE), String(ALICE)],
+      [[], "nobody-has-this-name"],
+      [[], "root"],
+    ];
+    for (const [launcher, user] of cases) {
+      const started = await runProgram({ launcher, args: ["--user", user] });
+      expect(started.exitCode).toBeOneOf([2, 10]);
+      expect(await runProgram({ launcher, args: ["doctor", "--user", user] })).toEqual(started);
+    }
+  });
+});
+
+const hasStrace = Bun.which("strace") !== null;
+if (!hasStrace) console.error("skipped: strace is not installed");
+test.if(hasStrace)("under a tracer: it would not start, and does not", async () => {
+  const launcher = ["strace", "-f", "-o", "/dev/null"];
+  const { exitCode, of } = await doctor({ launcher });
+  expect({ exitCode, status: of("tracer")!.status }).toEqual({ exitCode: 1, status: "fatal" });
+  expect((await runProgram({ launcher, args: [UPSTREAM] })).exitCode).toBe(4);
+});
+
+test("a proxy variable that is no URL: it would not start, and does not", async () => {
+  const env = { HTTPS_PROXY: "proxy.example:3128" };
+  const { exitCode, report, of } = await doctor({ env });
+  expect({ exitCode, starts: report.starts }).toEqual({ exitCode: 1, starts: false });
+  expect(of("proxy")).toMatchObject({ status: "fatal", found: "HTTPS_PROXY is no URL" });
+  expect((await runProgram({ env, args: [UPSTREAM] })).exitCode).toBe(1);
+});
+
+// A mount namespace of its own, in which files of the kernel's say what a test wants them to.
+const canMount = isRoot && Bun.spawnSync(["unshare", "--mount", "true"]).exitCode === 0;
+if (!canMount) console.error("no mount namespaces: what doctor says of other hosts is not tested");
+
+/** The beginning of a command line for which these files have this content. */
+function where(files: Record<string, string>, prepare = "true"): string[] {
+  const directory = temporaryDirectory();
+  const mounts = Object.entries(files).map(([path, text], index) => {
+    writeFileSync(join(directory, String(index)), text, { mode: 0o644 });
+    return `mount --bind ${join(directory, String(index))} ${path}`;
+  });
+  return ["unshare", "--mount", "sh", "-ec", [...mounts, prepare, 'exec "$0" "$@"'].join("\n")];
+}
+
+describe.if(canMount)("on a host", () => {
+  const SWAPS = "Filename\tType\tSize\tUsed\tPriority\n";
+
+  test("with swap: plain, on zram, on dm-crypt, on LVM on dm-crypt", async () => {
+    const directory = temporaryDirectory();
+    const [plain, crypt, lvm] = ["sda2", "dm-7", "dm-8"].map((name) => join(directory, name));
+    // 253:7 is dm-crypt's, and 253:8 lies on it.
+    const prepare = `mknod ${plain} b 8 2; mknod ${crypt} b 253 7; mknod ${lvm} b 253 8
+      mount -t tmpfs none /sys/dev/block
+      cd /sys/dev/block; mkdir -p 8:2 253:7/dm 253:8/dm 253:8/slaves/dm-7/dm
+      echo CRYPT-LUKS2-0123-swap >253:7/dm/uuid; echo LVM-0123 >253:8/dm/uuid
+      cp 253:7/dm/uuid 253:8/slaves/dm-7/dm/uuid; cd /`;
+    const swapsAre = (...paths: string[]): string[] => {
+      const lines = paths.map((path) => `${path} partition 8388604 0 -2\n`).join("");
+      return [...where({ "/proc/swaps": SWAPS + lines }, `rm -f ${plain} ${crypt} ${lvm}; ${prepare}`)];
+    };
+    const found = async (launcher: string[]) => {
+      const { status, found: text } = (await doctor({ launcher })).of("swap")!;
+      return [status, text.replaceAll(`${directory}/`, "")];
+    };
+    const safe = [crypt!, "/dev/zram0", lvm!];
+    const text = "dm-7 is encrypted, /dev/zram0 is memory (zram), dm-8 is encrypted";
+    expect(await found([...swapsAre(...safe), ...as(ALICE)])).toEqual(["ok", text]);
+    expect(await found([...swapsAre(plain!), ...as(ALICE)])).toEqual(["warning", "sda2 is not encrypted"]);
+    // As root memory is locked, and is kept from swap.
+    expect(await found(swapsAre(plain!))).toEqual([
+      "ok",
+      "sda2 is not encrypted; locked memory goes there in hibernation only",
+    ]);
+    expect(await found([...where({ "/proc/swaps": SWAPS }), ...as(ALICE)])).toEqual(["ok", "none"]);
+  });
+
+  test("with a core_pattern that is a program: it is named, control characters escaped", async () => {
+    const launcher = where({ "/proc/sys/kernel/core_pattern": "|/bin/x \x1b[31m %P\n" });
+    const { stdout } = await runProgram({ launcher, args: ["doctor", UPSTREAM] });
+    expect(stdout).toContain("|/bin/x \\u001b[31m %P");
+  });
+
+  test("where no copy in memory can be executed: a start from a readable file is open", async () => {
+    const launcher = where({ "/proc/sys/vm/memfd_noexec": "2\n" });
+    const readable = await doctor({ launcher: [...launcher, ...as(ALICE)] });
+    expect(readable.of("memfd-noexec")!.status).toBe("warning");
+    const binary = installedBinary(0o711);
+    const unreadable = await doctor({ binary, launcher: [...launcher, ...as(ALICE)] });
+    expect(unreadable.of("memfd-noexec")!.status).toBe("ok");
+    const byRoot = await doctor({ launcher, args: [`--user=${ALICE}`] });
+    expect({ ...byRoot.of("memfd-noexec"), strict: byRoot.report.startsStrictly }).toMatchObject({
+      status: "warning",
+      strict: false,
+    });
+  });
+
+  test("whose user is in a group that is as good as root", async () => {
+    const launcher = where({
+      "/etc/passwd": `root:x:0:0::/:/bin/sh\nalice:x:${ALICE}:${ALICE}::/:/bin/sh\n`,
+      "/etc/group": `root:x:0:\nsudo:x:27:bob\ndocker:x:999:bob,alice\nwheel:x:10:\n`,
+    });
+    const member = {
+      status: "warning",
+      found: "member of docker: may become root, who reads every key",
+    };
+    expect((await doctor({ launcher: [...launcher, ...as(ALICE)] })).of("become-root")).toMatchObject(member);
+    expect((await doctor({ launcher, args: ["--user=alice"] })).of("become-root")).toMatchObject(member);
+    const here = await doctor({ launcher: [...launcher, "setpriv", `--reuid=${ALICE}`, "--groups=10"] });
+    expect(here.of("become-root")!.found).toStartWith("member of docker, wheel: ");
+    const bare = where({ "/etc/passwd": "root:x:0:0::/:/bin/sh\n", "/etc/group": "docker:x:999:bob\n" });
+    expect((await doctor({ launcher: [...bare, ...as(ALICE)] })).of("become-root")!.status).toBe("ok");
+  });
+});
+
+describe("what is shown", () => {
+  test("has a mark and a label in each line, what to do under it, and 80 columns, without colours in a pipe", async () => {
+    const env = { FORCE_COLOR: "1", NODE_EXTRA_CA_CERTS: BINARY };
+    const { stdout, exitCode } = await runProgram({ args: ["doctor", UPSTREAM], env });
+    expect(exitCode).toBe(0);
+    expect(stdout).not.toContain("\x1b");
+    expect(stdout).toContain(
+      `\n  ! authorities    NODE_EXTRA_CA_CERTS=${BINARY}\n                   → decides who`,
+    );
+    expect(stdout).toContain("\nKernel\n  ✓ version        Linux ");
+    const lines = stdout.split("\n");
+    expect(lines.length).toBeGreaterThan(30);
+    for (const line of lines) expect(line.length <= 80 || line.includes(BINARY) ? "" : line).toBe("");
+  });
+
+  const hasScript = Bun.which("script") !== null;
+  if (!hasScript) console.error("skipped: script (bsdutils) is not installed");
+  test.if(hasScript)("has colours on a terminal, and none there with NO_COLOR", async () => {
+    const onTerminal = async (env: Record<string, string>): Promise<string> => {
+      const command = `${BINARY} doctor ${UPSTREAM}`;
+      const child = Bun.spawn(["script", "--quiet", "--command", command, "/dev/null"], {
+        env: { PATH: "/usr/bin:/bin", TERM: "xterm", ...env },
+        stdin: "ignore",
+        stdout: "pipe",
+      });
+      return await new Response(child.stdout).text();
+    };
+    expect(await onTerminal({})).toContain("\x1b[32m✓\x1b[39m version");
+    expect(await onTerminal({ NO_COLOR: "1" })).not.toContain("\x1b");
+  });
+
+  test("leaves standard input alone", async () => {
+    const launcher = ["sh", "-c", '"$0" "$@" >/dev/null; cat'];
+    const { stdout } = await runProgram({ launcher, args: ["doctor", UPSTREAM], input: "sk-for-another" });
+    expect(stdout).toBe("sk-for-another");
+  });
+
+  test("has no query of the upstream's, which may be a secret", async () => {
+    const args = ["doctor", `${UPSTREAM}?code=secret`];
+    for (const flags of [[], ["--json"]])
+      expect((await runProgram({ args: [...args, ...flags] })).stdout).not.toContain("secret");
+  });
+});

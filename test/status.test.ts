@@ -1,0 +1,267 @@
+// `status` and `wait`: what they say of a proxy that is there, of one that is gone, and of what only looks like one.
+
+import { describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { version } from "../package.json";
+import { atEnd } from "./harness/cleanup.ts";
+import { BINARY, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
+import { RawUpstream } from "./harness/upstream.ts";
+import { ALICE, as, BOB, isRoot } from "./harness/users.ts";
+import { roundTrip } from "./harness/wire.ts";
+
+const SERVER = `server: responses-api-proxy/${version}`;
+const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
+
+const upstream = new RawUpstream();
+const infoFile = (): string => join(temporaryDirectory(), "server-info.json");
+const start = (file: string, launcher: string[] = [], args: string[] = []): Promise<Proxy> =>
+  Proxy.start({ launcher, args: ["--server-info", file, `--upstream-url=${upstream.url}`, ...args] });
+const ended = (exitCode: number, stdout: string, stderr: string) => ({
+  exitCode,
+  signal: null,
+  stdout,
+  stderr,
+});
+const error = (text: string) => ended(1, "", `responses-api-proxy: error: ${text}\n`);
+
+/** A program that answers as a proxy of ours would, which anybody can write. */
+function impostor(hostname = "127.0.0.1"): number {
+  const answer = `HTTP/1.1 403 Forbidden\r\nServer: responses-api-proxy/${version}\r\nContent-Length: 0\r\n\r\n`;
+  const listener = Bun.listen({
+    hostname,
+    port: 0,
+    socket: { data: (socket) => void socket.write(answer) },
+  });
+  atEnd(() => listener.stop(true));
+  return listener.port;
+}
+
+describe("the Server field", () => {
+  test("stands in errors of our own, and in nothing that is passed on", async () => {
+    const proxy = await start(infoFile());
+    const refused = await roundTrip(proxy.port, "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    expect(refused.status).toBe(403);
+    expect(refused.fields.map(([name, value]) => `${name}: ${value}`)).toContain(SERVER);
+    const passed = await roundTrip(proxy.port, REQUEST);
+    expect(passed.status).toBe(200);
+    expect(passed.fields.map(([name]) => name)).not.toContain("server");
+  });
+
+  test("of the upstream's stays the upstream's", async () => {
+    const other = new RawUpstream({
+      answer: "HTTP/1.1 403 Forbidden\r\nServer: upstream/1\r\nContent-Length: 0\r\n\r\n",
+    });
+    const proxy = await Proxy.start({ args: [`--upstream-url=${other.url}`] });
+    const { fields } = await roundTrip(proxy.port, REQUEST);
+    expect(fields.filter(([name]) => name === "server")).toEqual([["server", "upstream/1"]]);
+  });
+});
+
+describe("status", () => {
+  test("of a proxy that is alive: where, who, since when, and exit code 0", async () => {
+    const file = infoFile();
+    const [before, asked] = [Date.now(), upstream.connections];
+    const proxy = await start(file);
+    const { exitCode, stdout, stderr } = await runProgram({ args: ["status", file] });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    const [, since] = new RegExp(
+      `^responses-api-proxy ${version} on http://127\\.0\\.0\\.1:${proxy.port}, pid ${proxy.pid}, since (\\S+)\n$`,
+    ).exec(stdout)!;
+    // The kernel's time of boot is in whole seconds.
+    expect(Math.abs(Date.parse(since!) - before)).toBeLessThan(3000);
+
+    const json = await runProgram({ args: ["status", "--json", file] });
+    const { port, pid } = proxy;
+    expect(json.exitCode).toBe(0);
+    expect(JSON.parse(json.stdout)).toEqual({ alive: true, port, pid, version, since });
+    expect(upstream.connections).toBe(asked);
+  });
+
+  test.if(isRoot)("is everybody's to ask: of another user's, and of root's with --user", async () => {
+    for (const [launcher, args] of [
+      [as(ALICE), []],
+      [[], [`--user=${ALICE}`]],
+    ]) {
+      const directory = temporaryDirectory();
+      const file = join(directory, "server-info.json");
+      await Bun.spawn(["chown", String(ALICE), directory]).exited;
+      const proxy = await start(file, launcher, args);
+      const { exitCode, stdout } = await runProgram({ launcher: as(BOB), args: ["status", file] });
+      expect(stdout).toContain(`pid ${proxy.pid}, since 20`);
+      expect(exitCode).toBe(0);
+    }
+  });
+
+  test("of a proxy that was killed: stale, exit code 1", async () => {
+    const file = infoFile();
+    const proxy = await start(file);
+    proxy.signal("SIGKILL");
+    await proxy.ended();
+    expect(existsSync(file)).toBe(true);
+    expect(await runProgram({ args: ["status", file] })).toEqual(
+      error(`'${file}' is stale: process ${proxy.pid} is gone`),
+    );
+    const json = await runProgram({ args: ["status", file, "--json"] });
+    const reason = `process ${proxy.pid} is gone`;
+    expect(json).toEqual(ended(1, `${JSON.stringify({ alive: false, stale: true, reason })}\n`, ""));
+  });
+
+  test("of a port that nobody listens on, and of one that is another program's", async () => {
+    const file = infoFile();
+    writeFileSync(file, `{"port":1,"pid":${process.pid}}\n`);
+    expect(await runProgram({ args: ["status", file] })).toEqual(
+      error(`'${file}' is stale: port 1 does not answer (ECONNREFUSED)`),
+    );
+    writeFileSync(file, `{"port":${upstream.port},"pid":${process.pid}}\n`);
+    expect(await runProgram({ args: ["status", file] })).toEqual(
+      error(`'${file}' is stale: port ${upstream.port} answers as another program`),
+    );
+  });
+
+  test("of a port that stays silent: says so within seconds", async () => {
+    const file = infoFile();
+    const silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    atEnd(() => silent.stop(true));
+    writeFileSync(file, `{"port":${silent.port},"pid":${process.pid}}\n`);
+    expect(await runProgram({ args: ["status", file] })).toEqual(
+      error(`'${file}' is stale: port ${silent.port} does not answer (ETIMEDOUT)`),
+    );
+  });
+
+  test.if(isRoot)("of a port that another user took over: not believed, whatever it answers", async () => {
+    const file = infoFile();
+    const port = impostor();
+    const child = Bun.spawn([...as(ALICE), "sleep", "60"]);
+    atEnd(() => child.kill());
+    // The user is another only once setpriv has become sleep.
+    while (readFileSync(`/proc/${child.pid}/comm`, "utf8") !== "sleep\n") await Bun.sleep(1);
+    writeFileSync(file, `{"port":${port},"pid":${child.pid}}\n`);
+    expect(await runProgram({ args: ["status", file] })).toEqual(
+      error(`'${file}' is stale: port ${port} is user 0's, and process ${child.pid} is user ${ALICE}'s`),
+    );
+  });
+
+  const NO_FILES: [what: string, make: (file: string) => void, reason: string][] = [
+    ["nothing", () => {}, "there is no such file"],
+    ["a directory", (file) => mkdirSync(file), "it is a directory"],
+    ["a FIFO", (file) => void Bun.spawnSync(["mkfifo", file]), "it is a FIFO"],
+    ["another file", (file) => writeFileSync(file, '{"port":1}\n'), "it is no server-info file"],
+    ["an empty file", (file) => writeFileSync(file, ""), "it is no server-info file"],
+    ["no port", (file) => writeFileSync(file, '{"port":65536,"pid":1}\n'), "it is no server-info file"],
+    ["no process", (file) => writeFileSync(file, '{"port":1,"pid":0}\n'), "it is no server-info file"],
+  ];
+  test.each(NO_FILES)("where there is %s: exit code 1", async (_what, make, reason) => {
+    const file = infoFile();
+    make(file);
+    expect(await runProgram({ args: ["status", file] })).toEqual(error(`no proxy by '${file}': ${reason}`));
+  });
+});
+
+describe("wait", () => {
+  test("writes the base URL as soon as the proxy is ready", async () => {
+    const file = infoFile();
+    const waiting = runProgram({ args: ["wait", file] });
+    // Long enough for it to have looked, and to have found nothing.
+    await Bun.sleep(100);
+    const proxy = await start(file);
+    const ready = performance.now();
+    expect(await waiting).toEqual(ended(0, `${proxy.baseUrl}\n`, ""));
+    expect(performance.now() - ready).toBeLessThan(500);
+  });
+
+  test("waits a file of an earlier run out", async () => {
+    const file = infoFile();
+    const first = await start(file);
+    first.signal("SIGKILL");
+    await first.ended();
+    expect(existsSync(file)).toBe(true);
+    const waiting = runProgram({ args: ["wait", file, "--max=2m"] });
+    await Bun.sleep(100);
+    const second = await start(file);
+    expect(await waiting).toEqual(ended(0, `${second.baseUrl}\n`, ""));
+  });
+
+  test("gives up in time, and says why: no file, a stale one, a silent port", async () => {
+    const file = infoFile();
+    expect(await runProgram({ args: ["wait", file, "--max=50ms"] })).toEqual(
+      error(`no proxy by '${file}' in 0.05 s: there is no such file`),
+    );
+    writeFileSync(file, `{"port":1,"pid":${process.pid}}\n`);
+    expect(await runProgram({ args: ["wait", file, "--max", "0s"] })).toEqual(
+      error(`no proxy by '${file}' in 0 s: port 1 does not answer (ECONNREFUSED)`),
+    );
+    const silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    atEnd(() => silent.stop(true));
+    writeFileSync(file, `{"port":${silent.port},"pid":${process.pid}}\n`);
+    const began = performance.now();
+    expect(await runProgram({ args: ["wait", file, "--max=300ms"] })).toEqual(
+      error(`no proxy by '${file}' in 0.3 s: port ${silent.port} does not answer (ETIMEDOUT)`),
+    );
+    expect(performance.now() - began).toBeLessThan(900);
+  });
+
+  test("in a script, as the README has it", async () => {
+    const directory = temporaryDirectory();
+    const script = `cd ${directory}
+      echo sk-x | ${BINARY} --http-shutdown --server-info info.json 2>/dev/null &
+      url="$(${BINARY} wait info.json)" && ${BINARY} status info.json >/dev/null && curl --fail --silent "$url/shutdown"
+      wait
+      ${BINARY} status info.json 2>/dev/null || echo "ended"`;
+    const child = Bun.spawn(["sh", "-c", script], { stdout: "pipe", stderr: "pipe" });
+    expect(await new Response(child.stdout).text()).toBe("ended\n");
+    expect(await new Response(child.stderr).text()).toBe("");
+  });
+});
+
+const REFUSED: [args: string[], message: string, hint: string][] = [
+  [["doctr"], "unexpected argument 'doctr'", "did you mean doctor?"],
+  [
+    ["--strict", "status"],
+    "unexpected argument 'status'",
+    "a subcommand goes first: responses-api-proxy status …",
+  ],
+  [["status"], "status needs the server-info file", "responses-api-proxy status /tmp/server-info.json"],
+  [["wait", ""], "wait needs the server-info file", "responses-api-proxy wait /tmp/server-info.json"],
+  [["status", "--jsn"], "unknown flag '--jsn'", "did you mean --json?"],
+  [["status", "a", "b"], "unexpected argument 'b'", "responses-api-proxy status --help shows all flags"],
+  [["wait", "--", "a"], "unexpected argument '--'", "responses-api-proxy wait --help shows all flags"],
+  [["wait", "a", "--max"], "--max needs a value", "responses-api-proxy wait --help shows all flags"],
+  [
+    ["status", "a", "--json=yes"],
+    "--json takes no value, got 'yes'",
+    "responses-api-proxy status --help shows all flags",
+  ],
+  [
+    ["doctor", "--json", "--json"],
+    "--json is given more than once",
+    "responses-api-proxy doctor --help shows all flags",
+  ],
+  ...["s", "1", "1h", "1.5s", "-1s", "1441m", "1e3s"].map((text): [string[], string, string] => [
+    ["wait", "a", `--max=${text}`],
+    `--max must be a time of at most a day, got '${text}'`,
+    "give it as 500ms, 30s or 2m",
+  ]),
+];
+
+describe("refused with exit code 2", () => {
+  test.each(REFUSED)("%j", async (args, message, hint) => {
+    const stderr = `responses-api-proxy: error: ${message}\nresponses-api-proxy: hint: ${hint}\n`;
+    expect(await runProgram({ args })).toEqual(ended(2, "", stderr));
+  });
+
+  test("a key in the place of a file, which is not repeated", async () => {
+    const { exitCode, stderr } = await runProgram({ args: ["status", "sk-proj-0123456789"] });
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain("error: the key must not be an argument");
+    expect(stderr).not.toContain("0123456789");
+  });
+});
+
+test.each(["doctor", "status", "wait"])("%s --help is its own", async (command) => {
+  const { exitCode, stdout, stderr } = await runProgram({ args: [command, "--help"] });
+  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+  expect(stdout).toContain(`USAGE responses-api-proxy ${command} [OPTIONS]`);
+  expect(stdout).not.toContain("--strict");
+});
