@@ -12,6 +12,11 @@ export function cString(text: string): Uint8Array<ArrayBuffer> {
   return Buffer.concat([bytes], Math.max(bytes.byteLength, UNMOVED_BYTES));
 }
 
+/** The bytes where they stay: themselves, or a copy with room behind it. */
+export function unmoved(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength >= UNMOVED_BYTES ? bytes : Buffer.concat([bytes], UNMOVED_BYTES);
+}
+
 /** A NULL-ended array of pointers to strings, with the strings behind it in the same block, which keeps them alive. */
 export function stringArray(texts: readonly string[]): Uint8Array<ArrayBuffer> {
   const strings = texts.map((text) => Buffer.from(`${text}\0`));

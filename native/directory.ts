@@ -95,6 +95,16 @@ export class Directory {
     check("unlinkat", libc.unlinkat(this.#fd, cString(name), 0));
   }
 
+  /** Does nothing where nothing has that name, or it cannot be removed. */
+  removeIfThere(name: string): void {
+    libc.unlinkat(this.#fd, cString(name), 0);
+  }
+
+  /** A new directory in this one. */
+  makeDirectory(name: string, mode: number): void {
+    check("mkdirat", libc.mkdirat(this.#fd, cString(name), mode));
+  }
+
   /** What has that name here, undefined where nothing has; a symlink is not followed. */
   find(name: string): FileStatus | undefined {
     const fd = openUnless(ENOENT, this.#fd, name, O_PATH | O_NOFOLLOW);

@@ -10,6 +10,8 @@ const { i32, i64, u64, ptr } = FFIType;
 const FUNCTIONS = {
   // ssize_t read(int fd, void *buf, size_t count)
   read: { args: [i32, ptr, u64], returns: i64 },
+  // ssize_t pread(int fd, void *buf, size_t count, off_t offset)
+  pread: { args: [i32, ptr, u64, i64], returns: i64 },
   // ssize_t write(int fd, const void *buf, size_t count)
   write: { args: [i32, ptr, u64], returns: i64 },
   // int poll(struct pollfd *fds, nfds_t nfds, int timeout)

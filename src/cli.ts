@@ -43,6 +43,17 @@ export const FLAGS = {
     valueHint: "SECONDS",
     description: "How long exchanges in flight may take to end (default: 10)",
   },
+  "log-level": {
+    type: "string",
+    valueHint: "LEVEL",
+    description: "silent, error, warn, info or debug: a line per exchange (default: info)",
+  },
+  "log-json": { type: "boolean", description: "Log JSON, one object per line" },
+  "dump-dir": {
+    type: "string",
+    valueHint: "DIR",
+    description: "Write every request and answer there, prompts included",
+  },
   help: { type: "boolean", description: "Show this" },
   version: { type: "boolean", description: "Show the version" },
 } as const satisfies ArgsDef;

@@ -3,39 +3,51 @@
 import { type Clock, receiveBody } from "./body.ts";
 import { causeOf, type ErrorCode, errorResponse } from "./errors.ts";
 import { hasCertainEnd, toClient, toUpstream } from "./headers.ts";
+import type { Journal } from "./journal.ts";
 import * as terminal from "./terminal.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** The answer for a request that may pass. `clock` is the client's time to send something. */
-export async function forward(request: Request, upstream: Upstream, clock: Clock): Promise<Response> {
+export async function forward(
+  request: Request,
+  upstream: Upstream,
+  clock: Clock,
+  journal: Journal,
+): Promise<Response> {
+  const exchange = journal.begin(request);
   const headers = toUpstream(request.headers, upstream.authorization);
   try {
-    const body = await receiveBody(request, clock);
-    // The answer is returned as it is, not rebuilt: it keeps back-pressure, breaks off where the upstream does, and is faster.
+    const body = await receiveBody(request, clock, exchange);
     const answer = await upstream.send(headers, body, request.signal);
-    if (!upstream.isHttp2 && !hasCertainEnd(answer)) return await refuseAnswer(answer);
+    if (!upstream.isHttp2 && !hasCertainEnd(answer)) throw new UncertainEnd(answer);
     toClient(answer.headers);
-    return answer;
+    journal.count(body, answer);
+    // The answer is returned as it is, not rebuilt: it keeps back-pressure, breaks off where the upstream does, and is faster.
+    return exchange === undefined ? answer : exchange.watch(answer, request.signal);
   } catch (error) {
-    return failedExchange(error, request.signal);
+    const answer = failedExchange(error, journal, request.signal);
+    exchange?.fail(answer.status, error, request.signal);
+    return answer;
   }
 }
 
 /** A truncated answer must never look whole, so one that could be truncated unseen is not passed on. */
-async function refuseAnswer(answer: Response): Promise<Response> {
-  await answer.body?.cancel();
-  const message =
-    "the upstream's answer has neither a length nor chunks, so its end could not be told from a break";
-  terminal.error(`exchange failed: ${message}`);
-  return errorResponse(502, "upstream_unreadable", message);
+class UncertainEnd extends Error {
+  readonly code = "UncertainEnd";
+
+  constructor(answer: Response) {
+    super();
+    void answer.body?.cancel();
+  }
 }
 
 /** The answer where the upstream gave none that could be passed on, with one line to standard error. */
-export function failedExchange(error: unknown, signal?: AbortSignal): Response {
+export function failedExchange(error: unknown, journal: Journal, signal?: AbortSignal): Response {
   // Nobody is left to read this answer, and nothing went wrong that a person should hear of.
   if (signal?.aborted) return errorResponse(502, "upstream_broke_off", "the client left");
+  journal.fail();
   const { status, code, message } = explain(causeOf(error));
-  terminal.error(`exchange failed: ${message}`);
+  terminal.error(`exchange failed: ${message}`, { event: "failure", status, code });
   return errorResponse(status, code, message);
 }
 
@@ -71,6 +83,13 @@ const EXPLANATIONS: [causes: RegExp, status: number, code: ErrorCode, before: st
     "upstream_timeout",
     "the upstream did not answer in time",
     "; the request may have reached it",
+  ],
+  [
+    /^UncertainEnd$/,
+    502,
+    "upstream_unreadable",
+    "the upstream's answer has neither a length nor chunks, so its end could not be told from a break",
+    "",
   ],
   [
     /HTTPResponse|Malformed|UnrequestedUpgrade|ResponseHeader|HTTP2|H2/,

@@ -21,6 +21,7 @@ async function main(): Promise<ExitCode> {
     terminal.output(options === "help" ? await usage() : versionLine());
     return EXIT.clean;
   }
+  terminal.setStyle(options);
   const environment = { ...process.env } as Record<string, string>;
   if (!isReborn(environment)) rebirth(options, environment);
   await run(options, environment);

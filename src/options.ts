@@ -23,7 +23,15 @@ export type Options = Readonly<{
   http2: boolean;
   requireMlock: boolean;
   shutdownTimeoutMs: number;
+  logLevel: LogLevel;
+  logJson: boolean;
+  /** Absolute path of the directory that exchanges are dumped to. */
+  dumpDir: string | undefined;
 }>;
+
+/** From the least said to the most. */
+export const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export const DEFAULT_UPSTREAM_URL = "https://api.openai.com/v1/responses";
 const DEFAULT_SHUTDOWN_TIMEOUT_SECONDS = 10;
@@ -50,6 +58,9 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
       1000 *
       (parseNumber("shutdown-timeout", given["shutdown-timeout"], MAX_SHUTDOWN_TIMEOUT_SECONDS) ??
         DEFAULT_SHUTDOWN_TIMEOUT_SECONDS),
+    logLevel: parseLogLevel(given["log-level"]),
+    logJson: given["log-json"] === true,
+    dumpDir: parseWritten("dump-dir", given["dump-dir"]),
   };
   refuseUpstreamOnOwnPort(options);
   return Object.freeze(options);
@@ -70,7 +81,17 @@ export function toArguments(options: Options): string[] {
     ...(options.http2 ? ["--http2"] : []),
     ...(options.requireMlock ? ["--require-mlock"] : []),
     `--shutdown-timeout=${options.shutdownTimeoutMs / 1000}`,
+    `--log-level=${options.logLevel}`,
+    ...(options.logJson ? ["--log-json"] : []),
+    ...(options.dumpDir === undefined ? [] : [`--dump-dir=${options.dumpDir}`]),
   ];
+}
+
+function parseLogLevel(text = "info"): LogLevel {
+  const level = LOG_LEVELS.find((name) => name === text);
+  if (level === undefined)
+    throw usageError(`--log-level must be one of ${LOG_LEVELS.join(", ")}, got ${quote(text)}`);
+  return level;
 }
 
 /** Whether a URL's host can only be this machine. */

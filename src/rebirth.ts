@@ -12,6 +12,7 @@ import {
   limitCoreDumps,
   raiseFileLimit,
 } from "../native/process.ts";
+import { openDumpDirectory } from "./dump-directory.ts";
 import {
   cleanEnvironment,
   type Environment,
@@ -61,6 +62,7 @@ export function rebirth(options: Options, environment: Environment): never {
     if (user === undefined) keepMemoryLockCapability();
     else dropRoot(user);
     if (options.serverInfo !== undefined) prepareDirectory(options.serverInfo);
+    if (options.dumpDir !== undefined) openDumpDirectory(options.dumpDir).close();
     forbidNewPrivileges();
     const image = copyIfReadable();
     shutIn(options, clean);

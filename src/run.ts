@@ -1,9 +1,12 @@
 // The life of the process after the second start, in order: harden, key, serve, server-info, wait.
 
 import { replaceByNull } from "../native/descriptors.ts";
+import { openDumpDirectory } from "./dump-directory.ts";
+import type { Dump } from "./dump.ts";
 import { type Environment, trustVariables } from "./environment.ts";
 import { EXIT, UserError } from "./errors.ts";
 import { harden, type Protections } from "./harden.ts";
+import { Journal } from "./journal.ts";
 import { readKeyFromStandardInput } from "./key.ts";
 import type { Options } from "./options.ts";
 import { turnAwayWhenFull } from "./overload.ts";
@@ -26,7 +29,8 @@ export async function run(options: Options, environment: Environment): Promise<v
   terminal.silenceRuntime();
 
   const upstream = new Upstream(options, authorization);
-  const server = listen(options, upstream, ending.end);
+  const journal = new Journal(await openDump(options));
+  const server = listen(options, upstream, journal, ending.end);
   turnAwayWhenFull(server.port);
   const info =
     options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, server.port);
@@ -40,6 +44,7 @@ export async function run(options: Options, environment: Environment): Promise<v
     notifyStopping(environment);
     info?.remove();
     await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
+    await journal.close();
   } finally {
     info?.remove();
   }
@@ -48,6 +53,13 @@ export async function run(options: Options, environment: Environment): Promise<v
 /** The build has the start interpreted for longer (`--compile-jit-policy`, 0.4 ms of 15); what serves is compiled as it deserves. */
 function compileAsUsual(): void {
   Bun.unsafe.setJITPolicy(1);
+}
+
+/** Where exchanges are dumped to, if they are to be. */
+async function openDump({ dumpDir }: Options): Promise<Dump | undefined> {
+  if (dumpDir === undefined) return undefined;
+  const { Dump } = await import("./dump.ts");
+  return new Dump(openDumpDirectory(dumpDir));
 }
 
 /** Without a handler SIGUSR1 kills Bun 1.4.5; a later Bun may open a debugger at it. */
@@ -77,20 +89,26 @@ function endings(): Endings {
   return { end, asked: asked.promise, insisted: insisted.promise };
 }
 
-function reportStart(port: number, { upstreamUrl }: Options, environment: Environment): void {
+function reportStart(port: number, { upstreamUrl, dumpDir }: Options, environment: Environment): void {
   // A query may be anything, an api-version or a secret; it is left out.
   terminal.info(
     `listening on http://127.0.0.1:${port}, forwarding to ${upstreamUrl.origin}${upstreamUrl.pathname}`,
+    { event: "listening", port, pid: process.pid, upstream: `${upstreamUrl.origin}${upstreamUrl.pathname}` },
   );
   const trust = trustVariables(environment);
-  if (trust.length > 0) terminal.info(`in force from the environment: ${trust.join(" ")}`);
+  if (trust.length > 0)
+    terminal.info(`in force from the environment: ${trust.join(" ")}`, {
+      event: "environment",
+      in_force: trust,
+    });
+  if (dumpDir !== undefined)
+    terminal.warning(`every request and answer is written to ${dumpDir}, prompts included`);
 }
 
 function reportProtections({ held, missing }: Protections, missingForKey: readonly string[]): void {
-  terminal.info(`protections: ${held.join(", ")}`);
+  terminal.info(`protections: ${held.join(", ")}`, { event: "protections", held });
   for (const { message, hints } of missing) {
-    terminal.warning(message);
-    for (const text of hints) terminal.hint(text);
+    terminal.warning(message, hints);
   }
   for (const call of missingForKey) terminal.warning(notHeld(call));
 }

@@ -21,14 +21,17 @@ const EXECUTABLES = [
 ];
 
 /**
- * No writing but into the directory of --server-info, no executing but of ourselves, no connecting but to the upstream's port, its
+ * No writing but into the directories of --server-info and --dump-dir, no executing but of ourselves, no connecting but to the upstream's port, its
  * HTTPS proxy's and DNS, no binding but of our port, no signals and abstract sockets to others. Best effort: answers whether the
  * kernel took it. Reading is not restricted, nor are addresses: Landlock knows ports only.
  */
 export function shutIn(options: Options, environment: Environment): boolean {
   return attempt(() => {
     restrict({
-      writableDirectories: options.serverInfo === undefined ? [] : [dirname(options.serverInfo)],
+      writableDirectories: [
+        ...(options.serverInfo === undefined ? [] : [dirname(options.serverInfo)]),
+        ...(options.dumpDir === undefined ? [] : [options.dumpDir]),
+      ],
       writableFiles: ["/dev/null"],
       executables: EXECUTABLES,
       connectPorts: [DNS_PORT, portOf(options.upstreamUrl), ...proxyPorts(options.upstreamUrl, environment)],

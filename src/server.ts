@@ -2,6 +2,7 @@
 
 import { causeOf, errorResponse, UserError } from "./errors.ts";
 import { failedExchange, forward } from "./forward.ts";
+import type { Journal } from "./journal.ts";
 import type { Options } from "./options.ts";
 import {
   type Refusal,
@@ -29,26 +30,36 @@ const KEEP_ALIVE_SECONDS = 60;
 const NO_TIMEOUT = 0;
 
 /** Listens on 127.0.0.1 and forwards; `askedToEnd` is called for each `GET /shutdown` that may pass. Throws UserError. */
-export function listen(options: Options, upstream: Upstream, askedToEnd: () => void): Listening {
+export function listen(
+  options: Options,
+  upstream: Upstream,
+  journal: Journal,
+  askedToEnd: () => void,
+): Listening {
+  const refused = (request: Request, { code, message }: Refusal): Response => {
+    journal.refuse(request, code);
+    return errorResponse(403, code, message);
+  };
   const exchange = (request: Request, server: Bun.Server<undefined>): Response | Promise<Response> => {
     const refusal = refuseExchange(request);
-    if (refusal !== undefined) return refused(refusal);
-    return forward(request, upstream, {
+    if (refusal !== undefined) return refused(request, refusal);
+    const clock = {
       run: () => server.timeout(request, IDLE_TIMEOUT_SECONDS),
       stop: () => server.timeout(request, NO_TIMEOUT),
-    });
+    };
+    return forward(request, upstream, clock, journal);
   };
   const shutdown = (request: Request): Response => {
     const refusal = options.httpShutdown ? refuseShutdown(request) : ROUTE_REFUSED;
-    if (refusal !== undefined) return refused(refusal);
+    if (refusal !== undefined) return refused(request, refusal);
     askedToEnd();
     return new Response(null, { status: 200 });
   };
   const server = openServer(options.port, {
     // The route table compares the raw path: /v1/x/../responses and its like, which `request.url` shows resolved, do not match.
     routes: { [ROUTE]: exchange, [SHUTDOWN_ROUTE]: shutdown },
-    fetch: () => refused(ROUTE_REFUSED),
-    error: (error) => failedExchange(error),
+    fetch: (request) => refused(request, ROUTE_REFUSED),
+    error: (error) => failedExchange(error, journal),
   });
   // Stopping the clock of a request stops that of its connection (Bun 1.4.5): those that wait for a next request are closed here.
   setInterval(() => server.closeIdleConnections(), 1000 * KEEP_ALIVE_SECONDS).unref();
@@ -80,10 +91,6 @@ function openServer(port: number, handlers: Handlers): Bun.Server<undefined> {
       "leave --port out to get a free port, and read it from the --server-info file",
     ]);
   }
-}
-
-function refused({ code, message }: Refusal): Response {
-  return errorResponse(403, code, message);
 }
 
 async function stop(server: Bun.Server<undefined>, timeoutMs: number): Promise<void> {

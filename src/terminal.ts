@@ -10,51 +10,80 @@ import { type ConsolaInstance, createConsola, LogLevels } from "consola/core";
 import { duplicate, isTerminal, replaceByNull } from "../native/descriptors.ts";
 import { writeText } from "../native/files.ts";
 import { causeOf, UserError } from "./errors.ts";
+import type { Options } from "./options.ts";
 
 let descriptor = 2;
 
-// The level is fixed because consola otherwise takes it from the environment (NODE_ENV=test hides everything but errors),
+/** How much is said, and how: one line of text, or one JSON object. */
+let style: Pick<Options, "logLevel" | "logJson"> = { logLevel: "info", logJson: false };
+
+const CONSOLA_LEVELS = {
+  silent: LogLevels.silent,
+  error: LogLevels.error,
+  warn: LogLevels.warn,
+  info: LogLevels.info,
+  debug: LogLevels.debug,
+} as const;
+
+/** Named values of a line, for --log-json; `event` says what kind of line it is. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+// The level is ours because consola otherwise takes it from the environment (NODE_ENV=test hides everything but errors),
 // and throttle is off because it would merge repeated lines.
 const makeConsola = (): ConsolaInstance =>
   createConsola({
-    level: LogLevels.info,
+    level: CONSOLA_LEVELS[style.logLevel],
     throttle: 0,
-    reporters: [{ log: ({ type, args }) => writeLine(type === "info" ? "" : `${type}: `, args.join(" ")) }],
+    reporters: [{ log: ({ type, args: [text, fields] }) => say(type, text as string, fields as Fields) }],
   });
 
 /** Made when there is something to say: the first of the two starts says nothing when it goes well. */
 let consola: ConsolaInstance | undefined;
 const log = (): ConsolaInstance => (consola ??= makeConsola());
 
+/** Decides how all that follows is said. */
+export function setStyle({ logLevel, logJson }: Pick<Options, "logLevel" | "logJson">): void {
+  style = { logLevel, logJson };
+}
+
+/** Whether lines about single exchanges are shown. */
+export function isDetailed(): boolean {
+  return style.logLevel === "debug";
+}
+
+/** What became of one exchange. */
+export function debug(text: string, fields: Fields): void {
+  log().debug(text, fields);
+}
+
 /** How things stand, where a person waits to know. */
-export function info(text: string): void {
-  log().info(text);
+export function info(text: string, fields: Fields = {}): void {
+  log().info(text, fields);
 }
 
-/** Something that does not hold as it should, but is no reason to stop. */
-export function warning(text: string): void {
-  log().log({ type: "warning" as never, level: LogLevels.warn, args: [text] } as never);
+/** Something that does not hold as it should, but is no reason to stop; and what the person can do about it. */
+export function warning(text: string, hints: readonly string[] = []): void {
+  for (const [index, line] of [text, ...hints].entries())
+    log().warn(line, { event: index === 0 ? "warning" : "hint" });
 }
 
-/** Why an exchange or the program failed. */
-export function error(text: string): void {
-  log().error(text);
+/** Why an exchange failed. */
+export function error(text: string, fields: Fields = {}): void {
+  log().error(text, fields);
 }
 
-/** What the person can do about the line before. */
-export function hint(text: string): void {
-  writeLine("hint: ", text);
-}
-
-/** Whatever ended the program: a UserError with its hints, and of anything else no more than the class, since a message may quote the key. */
+/**
+ * Whatever ended the program, at every level: a UserError with its hints, and of anything else no more than the class, since a
+ * message may quote the key.
+ */
 export function failure(thrown: unknown): void {
   if (!(thrown instanceof UserError)) {
     const kind = thrown instanceof Error ? thrown.name : typeof thrown;
-    error(`internal error (${kind}), details withheld`);
+    say("error", `internal error (${kind}), details withheld`, { event: "end" });
     return;
   }
-  error(thrown.message);
-  for (const text of thrown.hints) hint(text);
+  say("error", thrown.message, { event: "end" });
+  for (const text of thrown.hints) say("error", text, { event: "hint" });
 }
 
 /** Text that was asked for (`--help`, `--version`), to standard output. Throws UserError where that takes nothing. */
@@ -88,9 +117,24 @@ export function printable(text: string): string {
   });
 }
 
-function writeLine(label: string, text: string): void {
+/** One line. As text, a hint and a warning are labelled so, an error too, and the rest speaks for itself. */
+function say(type: string, text: string, fields: Fields = {}): void {
+  const level = type === "error" || type === "warn" || type === "debug" ? type : "info";
+  if (style.logJson) {
+    const { event = "message", ...others } = fields;
+    writeLine(JSON.stringify({ time: new Date().toISOString(), level, event, message: text, ...others }));
+    return;
+  }
+  const label =
+    fields["event"] === "hint" ? "hint: " : level === "info" || level === "debug" ? "" : LABELS[level];
+  writeLine(`responses-api-proxy: ${label}${text}`);
+}
+
+const LABELS = { error: "error: ", warn: "warning: " } as const;
+
+function writeLine(line: string): void {
   try {
-    writeText(descriptor, `responses-api-proxy: ${label}${printable(text)}\n`);
+    writeText(descriptor, `${printable(line)}\n`);
   } catch {
     // Nobody reads standard error any more; that is no reason to stop serving.
   }

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { createServer } from "node:net";
 
 import { failedExchange } from "../src/forward.ts";
+import { Journal } from "../src/journal.ts";
 import { makeAuthority, trust } from "./harness/certificates.ts";
 import { CANARY_KEY, Proxy, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
@@ -315,7 +316,7 @@ describe("where its certificate is refused, and no byte of a request is sent", (
 });
 
 test("a bug of ours is 500, and its message stays inside", async () => {
-  const answer = failedExchange(new TypeError(`undefined is not ${CANARY_KEY}`));
+  const answer = failedExchange(new TypeError(`undefined is not ${CANARY_KEY}`), new Journal());
   expect(answer.status).toBe(500);
   const { error } = (await answer.json()) as { error: object };
   const message = "internal error (TypeError), details withheld";

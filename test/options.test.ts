@@ -18,6 +18,9 @@ const DEFAULTS = {
   http2: false,
   requireMlock: false,
   shutdownTimeoutMs: 10_000,
+  logLevel: "info" as const,
+  logJson: false,
+  dumpDir: undefined,
 };
 
 const AZURE = "https://x.openai.azure.com/openai/deployments/d/responses?api-version=2025-04-01-preview";
@@ -47,6 +50,9 @@ const ACCEPTED: [args: string[], options: Partial<Options>][] = [
   [["--http2"], { http2: true }],
   [["--require-mlock"], { requireMlock: true }],
   [["--shutdown-timeout=0"], { shutdownTimeoutMs: 0 }],
+  [["--log-level=silent"], { logLevel: "silent" }],
+  [["--log-level", "debug", "--log-json"], { logLevel: "debug", logJson: true }],
+  [["--dump-dir=/tmp/d"], { dumpDir: "/tmp/d" }],
   [["--shutdown-timeout", "3600"], { shutdownTimeoutMs: 3_600_000 }],
 ];
 

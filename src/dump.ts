@@ -1,0 +1,138 @@
+// --dump-dir: each exchange as two files, NNNNNN-<epoch ms>-request.json and -response.json, with the key's like redacted.
+//
+// Bodies go to disk as they come, in a file of their own (.part); when one is whole, dump-file.ts makes JSON of it.
+
+import type { Directory } from "../native/directory.ts";
+import { close, writeAll } from "../native/files.ts";
+import { type DumpedHead, finishDump } from "./dump-file.ts";
+import { causeOf } from "./errors.ts";
+import { ROUTE } from "./policy.ts";
+import * as terminal from "./terminal.ts";
+
+/** How often a dump that cannot be written is worth a line. */
+const WARN_EVERY_MS = 10_000;
+
+/** Fields that hold what opens doors. */
+const REDACTED = ["authorization", "cookie", "set-cookie", "api-key", "x-api-key", "proxy-authorization"];
+
+export class Dump {
+  readonly #directory: Directory;
+  readonly #unfinished = new Set<Promise<void>>();
+  #warnedAt = -Infinity;
+
+  constructor(directory: Directory) {
+    this.#directory = directory;
+  }
+
+  begin(number: number, { method, headers }: Request): DumpedExchange {
+    const name = `${String(number).padStart(6, "0")}-${Date.now()}`;
+    const request = this.#open(`${name}-request`, { method, url: ROUTE, headers: redact(headers) });
+    return new DumpedExchange(request, (status, answered) =>
+      this.#open(`${name}-response`, { status, headers: redact(answered) }),
+    );
+  }
+
+  /** Resolves when every file is as it should be. */
+  async close(): Promise<void> {
+    while (this.#unfinished.size > 0) await Promise.all(this.#unfinished);
+  }
+
+  #open(name: string, head: DumpedHead): DumpedBody {
+    return new DumpedBody(this.#directory, name, head, {
+      finishing: (work) => {
+        const settled = work.finally(() => this.#unfinished.delete(settled));
+        this.#unfinished.add(settled);
+      },
+      failed: (error) => {
+        if (performance.now() - this.#warnedAt < WARN_EVERY_MS) return;
+        this.#warnedAt = performance.now();
+        terminal.warning(`an exchange is not dumped (${name}: ${causeOf(error)})`);
+      },
+    });
+  }
+}
+
+/** The two files of one exchange. */
+export class DumpedExchange {
+  readonly #request: DumpedBody;
+  readonly #openAnswer: (status: number, headers: Headers) => DumpedBody;
+  #answer: DumpedBody | undefined;
+
+  constructor(request: DumpedBody, openAnswer: (status: number, headers: Headers) => DumpedBody) {
+    this.#request = request;
+    this.#openAnswer = openAnswer;
+  }
+
+  sent(bytes: Uint8Array): void {
+    this.#request.write(bytes);
+  }
+
+  sentWhole(): void {
+    this.#request.finish();
+  }
+
+  answered(status: number, headers: Headers): void {
+    this.#answer = this.#openAnswer(status, headers);
+  }
+
+  received(bytes: Uint8Array): void {
+    this.#answer?.write(bytes);
+  }
+
+  /** The exchange has ended, however: both files keep what came. */
+  end(): void {
+    this.#request.finish();
+    this.#answer?.finish();
+  }
+}
+
+type Reports = { finishing: (work: Promise<void>) => void; failed: (error: unknown) => void };
+
+/** A body on its way to disk. What goes wrong costs the dump and never the exchange. */
+class DumpedBody {
+  readonly #directory: Directory;
+  readonly #name: string;
+  readonly #head: DumpedHead;
+  readonly #reports: Reports;
+  #fd: number | undefined;
+
+  constructor(directory: Directory, name: string, head: DumpedHead, reports: Reports) {
+    this.#directory = directory;
+    this.#name = name;
+    this.#head = head;
+    this.#reports = reports;
+    this.#attempt(() => (this.#fd = directory.create(`${name}.part`, 0o600)));
+  }
+
+  write(bytes: Uint8Array): void {
+    const fd = this.#fd;
+    if (fd !== undefined) this.#attempt(() => writeAll(fd, bytes));
+  }
+
+  finish(): void {
+    if (this.#fd === undefined) return;
+    close(this.#fd);
+    this.#fd = undefined;
+    const work = finishDump(this.#directory, this.#name, this.#head);
+    this.#reports.finishing(work.catch((error: unknown) => this.#reports.failed(error)));
+  }
+
+  #attempt(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#reports.failed(error);
+      if (this.#fd === undefined) return;
+      close(this.#fd);
+      this.#fd = undefined;
+      this.#directory.removeIfThere(`${this.#name}.part`);
+    }
+  }
+}
+
+function redact(headers: Headers): { name: string; value: string }[] {
+  return [...headers].map(([name, value]) => ({
+    name,
+    value: REDACTED.includes(name) ? "[REDACTED]" : value,
+  }));
+}

@@ -1,0 +1,227 @@
+// The log: what each level says, in text and in JSON, and what no level ever says.
+
+import { describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+
+import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
+import { type Connection, RawUpstream } from "./harness/upstream.ts";
+import { open, roundTrip } from "./harness/wire.ts";
+
+const PROMPT = "canary-prompt-0123456789";
+const OWN_KEY = "sk-the-clients-own-0123456789";
+const HEAD = `Host: 127.0.0.1\r\nAuthorization: Bearer ${OWN_KEY}\r\nContent-Length: ${PROMPT.length}`;
+const REQUEST = `POST /v1/responses HTTP/1.1\r\n${HEAD}\r\n\r\n${PROMPT}`;
+const REFUSED = `GET /v1/models?key=${OWN_KEY} HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ${PROMPT}\r\n\r\n`;
+
+const CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/** A proxy that has had an exchange, a refusal, a failure, and has ended; its standard error by lines. */
+async function logOf(...args: string[]): Promise<string[]> {
+  const upstream = new RawUpstream();
+  const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`, "--port=0", ...args] });
+  expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
+  expect((await roundTrip(proxy.port, REFUSED)).status).toBe(403);
+  upstream.answer = (connection: Connection) => connection.reset();
+  expect((await roundTrip(proxy.port, REQUEST)).status).toBe(502);
+  const { stderr, stdout } = await proxy.stop();
+  expect(stdout).toBe("");
+  for (const secret of [CANARY_KEY, PROMPT, OWN_KEY]) expect(stderr).not.toContain(secret);
+  return stderr.trimEnd().split("\n");
+}
+
+describe("--log-level", () => {
+  const FAILURE = "responses-api-proxy: error: exchange failed: the upstream broke off before it answered";
+  const TOTALS =
+    /^responses-api-proxy: ended after \d s: 2 exchanges \(1 failed\), 1 refused; 24 bytes up, 2 down, streams of unknown length \(0\) not counted$/;
+
+  test("info, without being asked: the start, what failed, the totals; nothing of what went well", async () => {
+    const [listening, protections, failure, totals, ...rest] = await logOf();
+    expect(listening).toStartWith("responses-api-proxy: listening on http://127.0.0.1:");
+    expect(protections).toStartWith("responses-api-proxy: protections: ");
+    expect(failure).toStartWith(FAILURE);
+    expect(totals).toMatch(TOTALS);
+    expect(rest).toEqual([]);
+  });
+
+  test("debug: a line per exchange besides, and how each ended", async () => {
+    const [, , done, refused, failure, failed, totals, ...rest] = await logOf("--log-level=debug");
+    expect(done).toMatch(
+      /^responses-api-proxy: #1 200, 24 bytes up, 2 down, first byte after \d+ ms, \d+ ms: done$/,
+    );
+    expect(refused).toBe(
+      "responses-api-proxy: #2 403, GET http://127.0.0.1/v1/models?…: refused: route_refused",
+    );
+    expect(failure).toStartWith(FAILURE);
+    expect(failed).toMatch(/^responses-api-proxy: #3 502, 24 bytes up, 0 down, \d+ ms: failed$/);
+    expect(totals).toMatch(TOTALS);
+    expect(rest).toEqual([]);
+  });
+});
+
+/** A proxy that says nothing at its start: where it is stands in its file. */
+async function quietLog(level: string, ...more: string[]): Promise<string> {
+  const directory = temporaryDirectory();
+  const file = `${directory}/info.json`;
+  const ending = runProgram({
+    args: [
+      `--log-level=${level}`,
+      "--server-info",
+      file,
+      "--http-shutdown",
+      "--upstream-url=http://127.0.0.1:1/v1/responses",
+      ...more,
+    ],
+    input: `${CANARY_KEY}\n`,
+    env: { NOTIFY_SOCKET: `${directory}/nobody` },
+  });
+  while (!existsSync(file)) await Bun.sleep(2);
+  const { port } = await Bun.file(file).json();
+  expect((await roundTrip(port, REQUEST)).status).toBe(502);
+  expect((await roundTrip(port, "GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).status).toBe(200);
+  const { exitCode, stderr } = await ending;
+  expect(exitCode).toBe(0);
+  return stderr;
+}
+
+describe("less than info", () => {
+  const FAILURE = /^responses-api-proxy: error: exchange failed: the upstream could not be reached [^\n]*\n$/;
+
+  test("warn: warnings and failures", async () => {
+    const [warning, failure, stopping, ...rest] = (await quietLog("warn")).split(/(?<=\n)/);
+    expect(warning).toStartWith("responses-api-proxy: warning: the service manager cannot be told");
+    expect(failure).toMatch(FAILURE);
+    expect(stopping).toBe(warning!);
+    expect(rest).toEqual([]);
+  });
+
+  test("error: failures", async () => {
+    expect(await quietLog("error")).toMatch(FAILURE);
+  });
+
+  test("silent: nothing, but why it could not start", async () => {
+    expect(await quietLog("silent")).toBe("");
+    const { exitCode, stderr } = await runProgram({ args: ["--log-level=silent"], input: "" });
+    expect(exitCode).toBe(1);
+    expect(stderr).toStartWith(
+      "responses-api-proxy: error: standard input has no key in it\nresponses-api-proxy: hint: ",
+    );
+  });
+
+  test("another level is none", async () => {
+    const { exitCode, stderr } = await runProgram({ args: ["--log-level=trace"] });
+    expect(exitCode).toBe(2);
+    expect(stderr).toStartWith(
+      "responses-api-proxy: error: --log-level must be one of silent, error, warn, info, debug, got 'trace'\n",
+    );
+  });
+});
+
+describe("--log-json", () => {
+  type Line = { time: string; level: string; event: string; message: string; [name: string]: unknown };
+  const parse = (line: string): Line => JSON.parse(line) as Line;
+
+  test("one object per line, with names that stay", async () => {
+    const lines = (await logOf("--log-json", "--log-level=debug")).map(parse);
+    for (const { time } of lines) expect(new Date(time).toISOString()).toBe(time);
+    const shown = lines.map(({ time: _time, message, ...fields }) => {
+      expect(message).toBeString();
+      return fields;
+    });
+    const timing = { first_byte_ms: expect.any(Number), duration_ms: expect.any(Number) };
+    const bytes = { bytes_up: 24, bytes_down: 2 };
+    expect(shown as unknown[]).toEqual([
+      {
+        level: "info",
+        event: "listening",
+        port: expect.any(Number),
+        pid: expect.any(Number),
+        upstream: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/v1\/responses$/),
+      },
+      { level: "info", event: "protections", held: expect.arrayContaining(["no core"]) },
+      { level: "debug", event: "exchange", number: 1, status: 200, end: "done", ...bytes, ...timing },
+      {
+        ...{
+          level: "debug",
+          event: "exchange",
+          number: 2,
+          status: 403,
+          end: "refused",
+          rule: "route_refused",
+        },
+        method: "GET",
+        url: "http://127.0.0.1/v1/models?…",
+      },
+      { level: "error", event: "failure", status: 502, code: "upstream_broke_off" },
+      {
+        ...{ level: "debug", event: "exchange", number: 3, status: 502, end: "failed", cause: "ECONNRESET" },
+        ...{ bytes_up: 24, bytes_down: 0, ...timing, first_byte_ms: null },
+      },
+      {
+        ...{
+          level: "info",
+          event: "totals",
+          uptime_s: expect.any(Number),
+          exchanges: 2,
+          failed: 1,
+          refused: 1,
+        },
+        ...{ ...bytes, streams_unmeasured: 0 },
+      },
+    ]);
+  });
+
+  test("what keeps it from starting, too, with its hints", async () => {
+    const { stderr } = await runProgram({ args: ["--log-json"], input: "" });
+    const [error, hint, ...rest] = stderr.trimEnd().split("\n").map(parse);
+    expect(error).toMatchObject({ level: "error", event: "end", message: "standard input has no key in it" });
+    expect(hint).toMatchObject({ level: "error", event: "hint" });
+    expect(rest).toEqual([]);
+  });
+});
+
+describe("how an exchange ended", () => {
+  async function endOf(answer: (connection: Connection) => void, leave: boolean): Promise<string> {
+    const upstream = new RawUpstream({ answer });
+    const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`, "--log-level=debug"] });
+    const wire = await open(proxy.port, REQUEST);
+    if (leave) {
+      if (answer !== NEVER) await wire.until(/data/);
+      else while (upstream.requests.length === 0) await Bun.sleep(2);
+      wire.socket.destroy();
+    }
+    const [, how] = await proxy.waitForLine(/#1 [^\n]*: ([a-z ]+)\n/);
+    await proxy.stop();
+    return how!;
+  }
+  const NEVER = (): void => {};
+  const FIRST = (connection: Connection): void => connection.write(`${CHUNKED}4\r\ndata\r\n`);
+
+  test("the client leaves before the answer, and in it", async () => {
+    expect(await endOf(NEVER, true)).toBe("client left");
+    expect(await endOf(FIRST, true)).toBe("client left");
+  });
+
+  test("the upstream breaks off in the answer", async () => {
+    const cut = (connection: Connection): void => {
+      FIRST(connection);
+      setTimeout(() => connection.reset(), 20);
+    };
+    expect(await endOf(cut, false)).toBe("upstream broke off");
+  });
+});
+
+test("no line can be forged: what a client sent is cut, and its control characters are escaped", async () => {
+  const proxy = await Proxy.start({ args: ["--log-level=debug"] });
+  await roundTrip(proxy.port, `GET /${"x".repeat(5000)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
+  await roundTrip(proxy.port, "GET / HTTP/1.1\r\nHost: a\u009bb\u0085responses-api-proxy: forged\r\n\r\n");
+  const { stderr } = await proxy.stop();
+  const [, , long, odd, totals, ...rest] = stderr.trimEnd().split("\n");
+  expect(long!.length).toBeLessThan(300);
+  expect(long).toContain("xxx…: refused: ");
+  // oxlint-disable-next-line no-control-regex -- control characters are what this is about
+  expect(odd).toMatch(
+    /^responses-api-proxy: #2 403, GET [^\u0000-\u001f\u007f-\u009f]*: refused: \w+_refused$/,
+  );
+  expect(totals).toContain("ended after");
+  expect(rest).toEqual([]);
+});
