@@ -2,7 +2,16 @@
 // answer of ours to a request that is refused says so in its Server field.
 
 import { readInto } from "../native/descriptors.ts";
-import { AT_FDCWD, close, O_NONBLOCK, O_RDONLY, openUnless, readText, statusOf } from "../native/files.ts";
+import {
+  AT_FDCWD,
+  close,
+  O_NONBLOCK,
+  O_RDONLY,
+  open,
+  openUnless,
+  readText,
+  statusOf,
+} from "../native/files.ts";
 import { ENOENT, SystemCallError } from "../native/libc.ts";
 import { causeOf } from "./errors.ts";
 
@@ -13,6 +22,8 @@ export type Standing =
 
 const MAX_FILE_BYTES = 4096;
 const MAX_HEAD_BYTES = 16_384;
+const TABLE_BYTES = 16_384;
+const LISTENING = "0A";
 const CLOCK_TICKS_PER_SECOND = 100; // USER_HZ, on every architecture (proc_pid_stat(5))
 
 /** Looks once, in at most `timeoutMs`. Throws nothing that a file, a port or a process could cause. */
@@ -30,6 +41,8 @@ export async function standing(file: string, timeoutMs: number): Promise<Standin
   if (version === undefined) return stale(`port ${port} answers as another program`);
   // Whoever takes the port over can answer as we do; but not as the user that the process in the file belongs to.
   const [listener, owner] = [listenerUid(port), processUid(pid)];
+  if (listener === "nobody")
+    return stale(`port ${port} is another program's, on another address than 127.0.0.1`);
   if (listener !== undefined && owner !== undefined && listener !== owner)
     return stale(`port ${port} is user ${listener}'s, and process ${pid} is user ${owner}'s`);
   return { alive: true, port, pid, version, since: startOf(pid) };
@@ -101,14 +114,33 @@ async function ask(port: number, timeoutMs: number): Promise<{ head: string } | 
   return answer;
 }
 
-/** Whose socket listens on 127.0.0.1, from /proc/net/tcp (proc_pid_net(5)); undefined where that is not to be seen. */
-function listenerUid(port: number): number | undefined {
+/**
+ * Whose socket listens on 127.0.0.1 and nowhere else, from /proc/net/tcp (proc_pid_net(5)); undefined where that is not to be seen.
+ * Listening sockets come first there, and nothing behind them is read: after a busy minute that is tens of thousands of lines, and 50 ms.
+ */
+function listenerUid(port: number): number | "nobody" | undefined {
   const address = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  const line = readOrNothing("/proc/net/tcp")
-    .split("\n")
-    .map((row) => row.trim().split(/\s+/))
-    .find(([, local, , state]) => local === address && state === "0A");
-  return line === undefined ? undefined : Number(line[7]);
+  let fd: number;
+  try {
+    fd = open("/proc/net/tcp", O_RDONLY);
+  } catch (error) {
+    if (error instanceof SystemCallError) return undefined;
+    throw error;
+  }
+  try {
+    const space = Buffer.alloc(TABLE_BYTES);
+    for (let text = ""; ;) {
+      const count = readInto(fd, space);
+      const lines = (text + space.toString("latin1", 0, count)).split("\n");
+      text = lines.pop()!;
+      const sockets = lines.map((line) => line.trim().split(/\s+/)).filter(([number]) => number !== "sl");
+      const found = sockets.find(([, local, , state]) => local === address && state === LISTENING);
+      if (found !== undefined) return Number(found[7]);
+      if (count === 0 || sockets.some(([, , , state]) => state !== LISTENING)) return "nobody";
+    }
+  } finally {
+    close(fd);
+  }
 }
 
 function processUid(pid: number): number | undefined {

@@ -9,10 +9,11 @@ const sources = new Map(FILES.map((file) => [file, readFileSync(file, "utf8")]))
 const code = (file: string): string => sources.get(file)!.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
 const filesWith = (pattern: RegExp): string[] => FILES.filter((file) => pattern.test(code(file)));
 
+const staticImports = (file: string): string[] =>
+  [...code(file).matchAll(/^(?:import|export)\b(?! type)[^;]*?from "([^"]+)"/gms)].map(([, from]) => from!);
 const imports = (file: string): string[] => {
-  const statically = code(file).matchAll(/^(?:import|export)\b(?! type)[^;]*?from "([^"]+)"/gms);
   const dynamically = code(file).matchAll(/\b(?:import|require)\("([^"]+)"\)/g);
-  return [...statically, ...dynamically].map(([, from]) => from!);
+  return [...staticImports(file), ...[...dynamically].map(([, from]) => from!)];
 };
 
 describe("in one place only", () => {
@@ -65,6 +66,21 @@ describe("dependencies point one way", () => {
       for (const next of within.get(file) ?? []) if (next !== undefined) walk(next, [...path, file]);
     };
     walk("src/main.ts", []);
+  });
+
+  test("each start of the proxy loads no module of Node's, and no subcommand", () => {
+    const loaded = new Set(["src/main.ts"]);
+    for (const file of loaded) {
+      const from = staticImports(file).map((path) =>
+        FILES.find((other) => basename(other) === basename(path)),
+      );
+      for (const next of from) if (next !== undefined) loaded.add(next);
+    }
+    expect(loaded.size).toBeGreaterThan(30);
+    expect(
+      [...loaded].filter((file) => staticImports(file).some((path) => path.startsWith("node:"))),
+    ).toEqual([]);
+    expect([...loaded].filter((file) => /\/(commands|doctor|status|wait)\.ts$/.test(file))).toEqual([]);
   });
 
   test("nothing from outside but citty and consola", () => {

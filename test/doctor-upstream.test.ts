@@ -282,6 +282,19 @@ describe("through HTTPS_PROXY, as the proxy's own requests go", () => {
     ]);
   });
 
+  test("an address behind it: its certificate must name that address, not the proxy's", async () => {
+    const proxy = await startProxy();
+    const { upstream, env } = await startUpstream();
+    const variable = { HTTPS_PROXY: `http://127.0.0.1:${proxy.port}` };
+    const { lines } = await look(`https://192.0.2.1:${upstream.port}/`, { ...env, ...variable });
+    expect(lines.at(-1)).toEqual([
+      "tls",
+      "fatal",
+      "the certificate of 192.0.2.1, by throw-away CA, is refused (ERR_TLS_CERT_ALTNAME_INVALID)",
+      true,
+    ]);
+  });
+
   test("not to loopback, and not where NO_PROXY says so", async () => {
     const proxy = await startProxy();
     const variable = { HTTPS_PROXY: `http://127.0.0.1:${proxy.port}` };

@@ -227,16 +227,20 @@ describe.if(canMount)("on a host", () => {
 
   test("with swap: plain, on zram, on dm-crypt, on LVM on dm-crypt", async () => {
     const directory = temporaryDirectory();
-    const [plain, crypt, lvm] = ["sda2", "dm-7", "dm-8"].map((name) => join(directory, name));
-    // 253:7 is dm-crypt's, and 253:8 lies on it.
-    const prepare = `mknod ${plain} b 8 2; mknod ${crypt} b 253 7; mknod ${lvm} b 253 8
+    const [plain, crypt, lvm, bareLvm] = ["sda2", "dm-7", "dm-8", "dm-9"].map((name) =>
+      join(directory, name),
+    );
+    // 253:7 is dm-crypt's, 253:8 lies on it, and 253:9 on a plain disk.
+    const prepare = `mknod ${plain} b 8 2; mknod ${crypt} b 253 7; mknod ${lvm} b 253 8; mknod ${bareLvm} b 253 9
       mount -t tmpfs none /sys/dev/block
-      cd /sys/dev/block; mkdir -p 8:2 253:7/dm 253:8/dm 253:8/slaves/dm-7/dm
-      echo CRYPT-LUKS2-0123-swap >253:7/dm/uuid; echo LVM-0123 >253:8/dm/uuid
+      cd /sys/dev/block; mkdir -p 8:2 253:9/dm 253:9/slaves/sda2 253:7/dm 253:8/dm 253:8/slaves/dm-7/dm
+      echo CRYPT-LUKS2-0123-swap >253:7/dm/uuid; echo LVM-0123 >253:8/dm/uuid; echo LVM-0124 >253:9/dm/uuid
       cp 253:7/dm/uuid 253:8/slaves/dm-7/dm/uuid; cd /`;
     const swapsAre = (...paths: string[]): string[] => {
       const lines = paths.map((path) => `${path} partition 8388604 0 -2\n`).join("");
-      return [...where({ "/proc/swaps": SWAPS + lines }, `rm -f ${plain} ${crypt} ${lvm}; ${prepare}`)];
+      return [
+        ...where({ "/proc/swaps": SWAPS + lines }, `rm -f ${plain} ${crypt} ${lvm} ${bareLvm}; ${prepare}`),
+      ];
     };
     const found = async (launcher: string[]) => {
       const { status, found: text } = (await doctor({ launcher })).of("swap")!;
@@ -246,6 +250,7 @@ describe.if(canMount)("on a host", () => {
     const text = "dm-7 is encrypted, /dev/zram0 is memory (zram), dm-8 is encrypted";
     expect(await found([...swapsAre(...safe), ...as(ALICE)])).toEqual(["ok", text]);
     expect(await found([...swapsAre(plain!), ...as(ALICE)])).toEqual(["warning", "sda2 is not encrypted"]);
+    expect(await found([...swapsAre(bareLvm!), ...as(ALICE)])).toEqual(["warning", "dm-9 is not encrypted"]);
     // As root memory is locked, and is kept from swap.
     expect(await found(swapsAre(plain!))).toEqual([
       "ok",
@@ -277,7 +282,7 @@ describe.if(canMount)("on a host", () => {
   test("whose user is in a group that is as good as root", async () => {
     const launcher = where({
       "/etc/passwd": `root:x:0:0::/:/bin/sh\nalice:x:${ALICE}:${ALICE}::/:/bin/sh\n`,
-      "/etc/group": `root:x:0:\nsudo:x:27:bob\ndocker:x:999:bob,alice\nwheel:x:10:\n`,
+      "/etc/group": `root:x:0:\naudio:x:29:alice\nsudo:x:27:bob\ndocker:x:999:bob,alice\nwheel:x:10:\n`,
     });
     const member = {
       status: "warning",
@@ -287,7 +292,10 @@ describe.if(canMount)("on a host", () => {
     expect((await doctor({ launcher, args: ["--user=alice"] })).of("become-root")).toMatchObject(member);
     const here = await doctor({ launcher: [...launcher, "setpriv", `--reuid=${ALICE}`, "--groups=10"] });
     expect(here.of("become-root")!.found).toStartWith("member of docker, wheel: ");
-    const bare = where({ "/etc/passwd": "root:x:0:0::/:/bin/sh\n", "/etc/group": "docker:x:999:bob\n" });
+    const bare = where({
+      "/etc/passwd": "root:x:0:0::/:/bin/sh\n",
+      "/etc/group": `docker:x:999:bob\nalice:x:${ALICE}:\n`,
+    });
     expect((await doctor({ launcher: [...bare, ...as(ALICE)] })).of("become-root")!.status).toBe("ok");
   });
 });

@@ -143,6 +143,20 @@ describe("status", () => {
     );
   });
 
+  test("of a program that answers as we do, on more addresses than ours", async () => {
+    const file = infoFile();
+    for (const hostname of ["0.0.0.0", "::"]) {
+      const port = impostor(hostname);
+      writeFileSync(file, `{"port":${port},"pid":${process.pid}}\n`);
+      expect(await runProgram({ args: ["status", file] })).toEqual(
+        error(`'${file}' is stale: port ${port} is another program's, on another address than 127.0.0.1`),
+      );
+    }
+    // The neighbour, which nobody can tell from us: a program of the same user on the same address.
+    writeFileSync(file, `{"port":${impostor()},"pid":${process.pid}}\n`);
+    expect((await runProgram({ args: ["status", file] })).exitCode).toBe(0);
+  });
+
   const NO_FILES: [what: string, make: (file: string) => void, reason: string][] = [
     ["nothing", () => {}, "there is no such file"],
     ["a directory", (file) => mkdirSync(file), "it is a directory"],
