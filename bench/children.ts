@@ -1,6 +1,6 @@
 // Every process the benchmark starts, each the leader of a group of its own, and their end: none outlives the benchmark.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -19,6 +19,13 @@ export async function end(child: { pid: number; exited: Promise<unknown> }): Pro
   killGroup(child.pid);
   await child.exited;
   groups.delete(child.pid);
+}
+
+/** Ends `child` as it asks to be: for one whose own children would otherwise be left to a process that may not wait for them. */
+export async function endInOrder(child: { pid: number; exited: Promise<unknown> }): Promise<void> {
+  process.kill(child.pid, "SIGTERM");
+  await Promise.race([child.exited, Bun.sleep(2_000)]);
+  await end(child);
 }
 
 /** Runs `command` to its end and answers its standard output. Throws with its standard error where it fails. */
@@ -43,6 +50,7 @@ export async function run(
 /** A directory that is gone when the benchmark ends; others may look up names in it, and not list it. */
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), "responses-api-proxy-bench-"));
+  chmodSync(directory, 0o711);
   directories.push(directory);
   return directory;
 }

@@ -47,6 +47,7 @@ async function main(): Promise<void> {
     console.error(`${minutesSince(started).toFixed(1)} min: ${block.id}`);
     rows.push(...(await block.measure({ settings, site, upstreams })));
   }
+  await upstreams.stop();
   console.log(toTable(rows));
   // A part, or a single round, is for looking at; what is kept is whole.
   if (settings.only.length > 0 || settings.rounds < 3) return;

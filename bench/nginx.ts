@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { end, start } from "./children.ts";
+import { endInOrder, start } from "./children.ts";
 import { untilConnectable } from "./ports.ts";
 
 /** One worker: what it is compared with is one process, too, and two processors have a load, a proxy and an upstream to carry. */
@@ -91,5 +91,5 @@ export async function startNginx(nginx: string, directory: string, configuration
     stderr: "inherit",
   } as const);
   await untilConnectable(port, child.exited);
-  return { group: child.pid, stop: () => end(child) };
+  return { group: child.pid, stop: () => endInOrder(child) };
 }

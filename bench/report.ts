@@ -48,7 +48,8 @@ ${programs.join(", ")}.
 
 Figures are medians of ${rounds} rounds or more; in a round every peer is measured once, back to back. A ratio is the median of the rounds'
 own ratios. nginx and HAProxy have one worker and one thread; everything is on one machine, load and upstream included. Over TLS
-the upstream offers HTTP/1.1 and HTTP/2; codex speaks HTTP/1.1. Of ${judged} targets ${judged - missed} are reached.
+the upstream offers HTTP/1.1 and HTTP/2; codex, nginx and HAProxy speak HTTP/1.1 to it. A stream that has not begun 5 s after 1,000
+were opened at once counts as if it had begun then. The event delay is that of an event sent on all streams at the same moment. Of ${judged} targets ${judged - missed} are reached.
 
 ${toTable(others)}
 

@@ -30,21 +30,28 @@ type Source<T> = {
   unit: string;
   samples: Samples<T>;
   /** The figure in a sample; `floor` is the direct connection's sample of the same round. */
-  figure: (sample: T, floor: T | undefined) => number;
+  figure: (sample: T, floor: T | undefined) => number | undefined;
+  /** What it means where a sample has none. */
+  missing?: string;
   targets?: Target[];
 };
 
 /** Makes a row: medians over the rounds, and ratios as medians of each round's own ratio. */
-export function makeRow<T>({ id, title, unit, samples, figure, targets = [] }: Source<T>): Row {
+export function makeRow<T>({ id, title, unit, samples, figure, missing, targets = [] }: Source<T>): Row {
   const floors = samples.taken.get("direct") ?? [];
   const rounds: Record<string, number[]> = {};
-  for (const [peer, taken] of samples.taken) rounds[peer] = taken.map((one, n) => figure(one, floors[n]));
+  const without = new Map(samples.failed);
+  for (const [peer, taken] of samples.taken) {
+    const figures = taken.map((one, n) => figure(one, floors[n])).filter((one) => one !== undefined);
+    if (figures.length === taken.length) rounds[peer] = figures;
+    else without.set(peer, missing ?? "not measured");
+  }
   const medians = Object.entries(rounds).map(([peer, values]) => [peer, median(values)] as const);
   return {
     id,
     title,
     unit,
-    figures: { ...Object.fromEntries(medians), ...Object.fromEntries(samples.failed) },
+    figures: { ...Object.fromEntries(medians), ...Object.fromEntries(without) },
     rounds,
     verdicts: targets.map((target) => judge(target, unit, rounds)),
   };

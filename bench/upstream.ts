@@ -15,6 +15,7 @@ export type Upstreams = {
   tlsStreams: URL;
   bulk: URL;
   eventServer: Helper;
+  stop: () => Promise<void>;
 };
 
 /** Starts them; the authority's certificate is `ca.crt` in `directory`. */
@@ -32,7 +33,12 @@ export async function startUpstreams(nginx: string, directory: string): Promise<
   const { port: eventPort } = await eventServer.ask<{ port: number }>({ do: "listen" });
   const { port: bulkPort } = await bulkServer.ask<{ port: number }>({ do: "listen" });
   const ports = { plain: freePort(), tls: freePort(), tlsStreams: freePort() };
-  await startNginx(nginx, directory, upstreamConfiguration(ports, eventPort), ports.plain);
+  const plainServer = await startNginx(
+    nginx,
+    directory,
+    upstreamConfiguration(ports, eventPort),
+    ports.plain,
+  );
   const at = (scheme: string, host: string, port: number): URL =>
     new URL(`${scheme}://${host}:${port}/v1/responses`);
   return {
@@ -42,5 +48,6 @@ export async function startUpstreams(nginx: string, directory: string): Promise<
     tlsStreams: at("https", "localhost", ports.tlsStreams),
     bulk: at("http", "127.0.0.1", bulkPort),
     eventServer,
+    stop: plainServer.stop,
   };
 }

@@ -24,7 +24,7 @@ export const connections: Block = {
         ...taken.map(([count, samples]) =>
           makeRow({
             id: `connections-${count}-p50`,
-            title: `latency p50, ${count.toLocaleString("en")} connections`,
+            title: `latency p50, connections: ${count.toLocaleString("en")}`,
             unit: "µs",
             samples,
             figure: (one) => one.p50Us,
@@ -33,7 +33,7 @@ export const connections: Block = {
         ...taken.map(([count, { taken: peers, failed: without }]) =>
           makeRow({
             id: `connections-${count}-cpu`,
-            title: `CPU per request, ${count.toLocaleString("en")} connections`,
+            title: `CPU per request, connections: ${count.toLocaleString("en")}`,
             unit: "µs",
             samples: { taken: new Map([...peers].filter(([name]) => name !== "direct")), failed: without },
             figure: (one) => one.cpuUs,

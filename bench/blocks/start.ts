@@ -33,7 +33,7 @@ export const starts: Block = {
         unit: "ms",
         samples,
         figure: (milliseconds) => milliseconds,
-        targets: [atMost(2.5, "codex"), atMost(2.5, "codex", "ours, readable file")],
+        targets: [atMost(2.5, "codex")],
       }),
     ];
   },

@@ -1,16 +1,17 @@
 // The helper's side of helper.ts: one question at a time, one answer each; it ends with the process that asks.
 
-type Question = { do: string };
+type Question = { do: string; id: number };
 
 /** Answers each question with what the handler of its name resolves with, or with what went wrong. */
 export function answerQuestions(
   handlers: Record<string, (question: never) => object | Promise<object>>,
 ): void {
   process.on("message", async (question: Question) => {
+    const { id } = question;
     try {
-      process.send!(await handlers[question.do]!(question as never));
+      process.send!({ id, answer: await handlers[question.do]!(question as never) });
     } catch (error) {
-      process.send!({ error: String(error) });
+      process.send!({ id, answer: { error: String(error) } });
     }
   });
   process.on("disconnect", () => process.exit(0));

@@ -4,7 +4,8 @@ import { answerQuestions, now } from "./answering.ts";
 import { parseHead } from "./requests.ts";
 
 const HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-const FIRST = 'event: response.created\ndata: {"type":"response.created"}\n\n';
+/** As the real one, it repeats the request's instructions; and it is longer than the 8 KiB that codex waits for before it passes any on. */
+const FIRST = `event: response.created\ndata: {"type":"response.created","response":{"instructions":"${"x".repeat(9_000)}"}}\n\n`;
 /** What a `response.output_text.delta` event carries besides, so that one has the length of a real one. */
 const REST = `"type":"response.output_text.delta","item_id":"msg_${"0".repeat(48)}","output_index":0,"content_index":0,"delta":" word","logprobs":[]`;
 
