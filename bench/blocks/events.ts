@@ -67,10 +67,12 @@ async function stepUp({ site, upstreams }: Bench, reader: Helper, name: string):
   try {
     const steps: Step[] = [];
     for (const { streams, events, pauseMs } of STEPS) {
-      await reader.ask({ do: "open", count: streams, url: peer.url });
-      await reader.ask({ do: "expect", events: streams * events });
+      const opened = await reader.ask<{ streams: number }>({ do: "open", count: streams, url: peer.url });
+      await reader.ask({ do: "expect", events: opened.streams * events });
       const sent = await eventServer.ask<{ streams: number }>({ do: "send", events, pauseMs });
-      if (sent.streams !== streams) throw new Error(`${sent.streams} of ${streams} streams are open`);
+      if (sent.streams !== opened.streams) {
+        throw new Error(`${opened.streams} streams are open at one end, ${sent.streams} at the other`);
+      }
       const delays = await reader.ask<Delays>({ do: "delays", patienceMs: PATIENCE_MS });
       steps.push({ ...delays, residentMB: residentMB(peer.pids()) });
     }

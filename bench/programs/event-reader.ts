@@ -6,27 +6,33 @@ import { percentile } from "../rounds.ts";
 import { answerQuestions, now } from "./answering.ts";
 
 const BODY = `{"model":"gpt-5","stream":true,"input":"${"x".repeat(1959)}"}`;
-/** Streams opened at the same time where it is not about opening: of more, codex now and then leaves some unanswered. */
+/** Streams opened at the same time where it is not about opening. */
 const BATCH = 32;
+/** Codex now and then leaves one of them unanswered: others are opened after that time, so many times. */
+const STALL_MS = 500;
+const MAX_STALLS = 10;
 const STAMP = '"at":';
+
+const STALLED = Symbol("stalled");
 
 type State = { unread: string; opened: () => void };
 const streams = new Set<Bun.Socket<State>>();
+const unanswered = new Set<Bun.Socket<State>>();
 let delaysMs: number[] = [];
 let expected = Infinity;
 let complete = Promise.withResolvers<void>();
-let broken = 0;
 
 type Place = { url: string; caFile: string };
 
 answerQuestions({
-  /** Opens streams until there are `count`, a batch at a time; answers once each has begun to be answered. */
+  /** Opens streams until `count` have begun to be answered, a batch at a time; answers how many have, which may be some more. */
   async open({ count, ...place }: Place & { count: number }) {
-    while (streams.size < count) {
-      const batch = Math.min(BATCH, count - streams.size);
-      await Promise.all(Array.from({ length: batch }, () => open(place)));
+    for (let stalls = 0; streams.size < count;) {
+      const batch = Array.from({ length: Math.min(BATCH, count - streams.size) }, () => open(place));
+      const hasStalled = await Promise.race([Promise.all(batch), Bun.sleep(STALL_MS).then(() => STALLED)]);
+      if (hasStalled === STALLED && ++stalls > MAX_STALLS) throw new Error("streams are left unanswered");
     }
-    return {};
+    return { streams: streams.size };
   },
   /** Opens `count` streams at once; answers how long after that the first byte of a stream's body came, or `patienceMs` where none did. */
   async openAtOnce({ count, patienceMs, ...place }: Place & { count: number; patienceMs: number }) {
@@ -53,13 +59,12 @@ answerQuestions({
     if (missing > 0) return { missing };
     return { missing, p50Ms: percentile(delaysMs, 0.5), p99Ms: percentile(delaysMs, 0.99) };
   },
-  /** Breaks all streams off; says how many the other side had ended before. */
+  /** Breaks all streams off. */
   close() {
-    const ended = broken;
-    for (const socket of streams) socket.terminate();
+    for (const socket of [...streams, ...unanswered]) socket.terminate();
     streams.clear();
-    broken = 0;
-    return { ended };
+    unanswered.clear();
+    return {};
   },
 });
 
@@ -74,10 +79,13 @@ function open({ url, caFile }: Place): Promise<void> {
     ...(protocol === "https:" ? { tls: { ca: readFileSync(caFile, "utf8") } } : {}),
     data: { unread: "", opened: opened.resolve },
     socket: {
-      open: (socket) => void socket.write(`${head}Content-Length: ${BODY.length}\r\n\r\n${BODY}`),
+      open(socket) {
+        unanswered.add(socket);
+        socket.write(`${head}Content-Length: ${BODY.length}\r\n\r\n${BODY}`);
+      },
       data: read,
       close(socket) {
-        if (streams.delete(socket)) broken++;
+        if (!unanswered.delete(socket)) streams.delete(socket);
         failed("the stream ended before its first byte");
       },
       error: (_socket, error) => failed(error.message),
@@ -93,6 +101,7 @@ function read(socket: Bun.Socket<State>, bytes: Buffer): void {
   const text = state.unread + bytes.toString("latin1");
   if (!streams.has(socket)) {
     if (!/^HTTP\/1\.1 200[^]*?\r\n\r\n[^]/.test(text)) return void (state.unread = text);
+    unanswered.delete(socket);
     streams.add(socket);
     state.opened();
   }
