@@ -31,7 +31,7 @@ export async function endInOrder(child: { pid: number; exited: Promise<unknown> 
 /** Runs `command` to its end and answers its standard output. Throws with its standard error where it fails. */
 export async function run(
   command: string[],
-  options: { env?: Record<string, string> } = {},
+  options: { env?: Record<string, string>; cwd?: string } = {},
 ): Promise<string> {
   const child = start(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe", ...options } as const);
   try {
