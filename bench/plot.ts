@@ -2,7 +2,7 @@
 
 import type { Row } from "./rows.ts";
 
-const PANEL = { width: 380, height: 260, left: 64, top: 44, gap: 150 };
+const PANEL = { width: 380, height: 260, left: 84, top: 44, gap: 150 };
 const WIDTH = 2 * PANEL.width + 2 * PANEL.left + PANEL.gap;
 const HEIGHT = PANEL.height + PANEL.top + 56;
 const GREY = "#808890";
