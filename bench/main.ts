@@ -37,6 +37,7 @@ async function main(): Promise<void> {
     BLOCKS.map(({ id }) => id),
   );
   const started = performance.now();
+  const machine = describeMachine();
   const tools = await requireTools();
   const directory = temporaryDirectory();
   const site = makeSite(directory, tools);
@@ -55,7 +56,7 @@ async function main(): Promise<void> {
     date: new Date().toISOString().slice(0, 10),
     minutes: minutesSince(started),
     rounds: settings.rounds,
-    machine: describeMachine(),
+    machine,
     versions: tools.versions,
     rows,
   });

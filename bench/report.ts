@@ -35,7 +35,7 @@ export function toTable(rows: Row[]): string {
 }
 
 export function toMarkdown({ date, minutes, rounds, machine, versions, rows }: Report): string {
-  const { processor, processors, memoryGB, kernel } = machine;
+  const { processor, processors, memoryGB, kernel, load } = machine;
   const programs = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   const grows = rows.filter((row) => row.id.startsWith("connections-"));
   const others = rows.filter((row) => !grows.includes(row));
@@ -43,7 +43,8 @@ export function toMarkdown({ date, minutes, rounds, machine, versions, rows }: R
   const judged = others.flatMap(({ verdicts }) => verdicts).length;
   return `# Measured side by side
 
-${date}, in ${minutes.toFixed(1)} minutes, on ${processors} × ${processor}, ${memoryGB} GB, Linux ${kernel}.
+${date}, in ${minutes.toFixed(1)} minutes, on ${processors} × ${processor}, ${memoryGB} GB, Linux ${kernel};
+load average before the start ${load.toFixed(1)}.
 ${programs.join(", ")}.
 
 Figures are medians of ${rounds} rounds or more; in a round every peer is measured once, back to back. A ratio is the median of the rounds'
