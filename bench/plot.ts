@@ -1,0 +1,99 @@
+// The plot of how cost grows with connections: two panels with logarithmic axes, readable on a light and on a dark ground.
+
+import type { Row } from "./rows.ts";
+
+const PANEL = { width: 380, height: 260, left: 84, top: 44, gap: 150 };
+const WIDTH = 2 * PANEL.width + 2 * PANEL.left + PANEL.gap;
+const HEIGHT = PANEL.height + PANEL.top + 56;
+const GREY = "#808890";
+const COLOURS: Record<string, string> = {
+  direct: GREY,
+  ours: "#e8590c",
+  codex: "#1c7ed6",
+  nginx: "#2f9e44",
+};
+
+type Point = { connections: number; value: number };
+type Line = { name: string; points: Point[] };
+type Scale = (value: number) => number;
+
+/** The SVG for the rows `connections-N-p50` and `connections-N-cpu`. */
+export function drawConnections(rows: Row[]): string {
+  const panels = [
+    panel("latency p50, µs", linesOf(rows, "p50"), PANEL.left),
+    panel("CPU per request, µs", linesOf(rows, "cpu"), 2 * PANEL.left + PANEL.width + PANEL.gap / 2),
+  ];
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="system-ui, sans-serif" font-size="12" fill="${GREY}">
+<title>Latency and CPU per request from 1 to 4,096 connections</title>
+${panels.join("\n")}
+</svg>
+`;
+}
+
+function linesOf(rows: Row[], which: string): Line[] {
+  const points = rows.flatMap(({ id, figures }) => {
+    const connections = new RegExp(`^connections-(\\d+)-${which}$`).exec(id)?.[1];
+    return connections === undefined ? [] : [{ connections: Number(connections), figures }];
+  });
+  return Object.keys(COLOURS)
+    .map((name) => ({
+      name,
+      points: points.flatMap(({ connections, figures }) => {
+        const value = figures[name];
+        return typeof value === "number" && value > 0 ? [{ connections, value }] : [];
+      }),
+    }))
+    .filter(({ points: own }) => own.length > 0);
+}
+
+function panel(title: string, lines: Line[], left: number): string {
+  const all = lines.flatMap(({ points }) => points);
+  const counts = [...new Set(all.map(({ connections }) => connections))].sort((a, b) => a - b);
+  const low = 10 ** Math.floor(Math.log10(Math.min(...all.map(({ value }) => value))));
+  const high = 10 ** Math.ceil(Math.log10(Math.max(...all.map(({ value }) => value))));
+  const bottom = PANEL.top + PANEL.height;
+  const x = logScale(counts[0]!, counts.at(-1)!, left, left + PANEL.width);
+  const y = logScale(low, high, bottom, PANEL.top);
+  const decades = Array.from({ length: Math.round(Math.log10(high / low)) + 1 }, (_, n) => low * 10 ** n);
+  return [
+    `<text x="${left}" y="${PANEL.top - 20}" font-size="14" font-weight="600">${title}</text>`,
+    ...decades.map((value) => horizontal(value, y(value), left)),
+    ...counts.filter((_, n) => n % 2 === 0).map((count) => tick(count, x(count), bottom)),
+    `<text x="${left + PANEL.width / 2}" y="${bottom + 40}" text-anchor="middle">connections</text>`,
+    ...lines.map((line) => curve(line, x, y)),
+    ...labels(lines, y, left + PANEL.width + 8),
+  ].join("\n");
+}
+
+function logScale(from: number, to: number, start: number, end: number): Scale {
+  const length = Math.log(to / from);
+  return (value) => start + ((end - start) * Math.log(value / from)) / length;
+}
+
+function horizontal(value: number, y: number, left: number): string {
+  const line = `<line x1="${left}" y1="${y.toFixed(1)}" x2="${left + PANEL.width}" y2="${y.toFixed(1)}" stroke="${GREY}" stroke-opacity="0.3"/>`;
+  return `${line}<text x="${left - 8}" y="${(y + 4).toFixed(1)}" text-anchor="end">${value.toLocaleString("en")}</text>`;
+}
+
+function tick(count: number, x: number, bottom: number): string {
+  const mark = `<line x1="${x.toFixed(1)}" y1="${bottom}" x2="${x.toFixed(1)}" y2="${bottom + 5}" stroke="${GREY}"/>`;
+  return `${mark}<text x="${x.toFixed(1)}" y="${bottom + 20}" text-anchor="middle">${count.toLocaleString("en")}</text>`;
+}
+
+function curve({ name, points }: Line, x: Scale, y: Scale): string {
+  const path = points.map(({ connections, value }) => `${x(connections).toFixed(1)},${y(value).toFixed(1)}`);
+  const dashes = name === "direct" ? ' stroke-dasharray="4 4"' : "";
+  return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOURS[name]}" stroke-width="2"${dashes}/>`;
+}
+
+/** The names at the ends of the lines, moved apart where they would lie on each other. */
+function labels(lines: Line[], y: Scale, x: number): string[] {
+  let lowest = -Infinity;
+  return lines
+    .map(({ name, points }) => ({ name, at: y(points.at(-1)!.value) }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ name, at }) => {
+      lowest = Math.max(at, lowest + 14);
+      return `<text x="${x}" y="${(lowest + 4).toFixed(1)}" fill="${COLOURS[name]}" font-weight="600">${name}</text>`;
+    });
+}

@@ -1,0 +1,87 @@
+// What the benchmark needs from the machine: root, wrk, and the peers it is compared with, each with its version.
+
+import { existsSync, lstatSync, mkdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { run } from "./children.ts";
+
+const CODEX_VERSION = "0.169.0";
+/** The npm packages with the native binaries, by architecture: their part of the path, twice. */
+const CODEX_TARGETS: Record<string, [packageName: string, triple: string]> = {
+  x64: ["codex-linux-x64", "x86_64-unknown-linux-musl"],
+  arm64: ["codex-linux-arm64", "aarch64-unknown-linux-musl"],
+};
+
+export type Tools = {
+  /** Path of each program that is there. */
+  codex: string | undefined;
+  nginx: string;
+  haproxy: string | undefined;
+  /** Why a peer is not measured. */
+  absent: Map<string, string>;
+  versions: Record<string, string>;
+};
+
+/** Finds what is needed, and installs codex. Throws with what to do where the benchmark cannot run at all. */
+export async function requireTools(): Promise<Tools> {
+  if (process.getuid?.() !== 0)
+    throw new Error("run it as root: it reads the memory of the programs it compares");
+  const [wrk, nginx, haproxy] = ["wrk", "nginx", "haproxy"].map((name) =>
+    Bun.which(name, { PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` }),
+  );
+  if (!wrk || !nginx) {
+    throw new Error("wrk (the load) and nginx (the upstream) are needed: apt-get install wrk nginx haproxy");
+  }
+  const absent = new Map<string, string>();
+  if (!haproxy) absent.set("HAProxy", "not installed");
+  const codex = await installCodex().catch((error: Error) => {
+    absent.set("codex", `not installed: ${error.message.split("\n")[0]}`);
+    return undefined;
+  });
+  const versions: Record<string, string> = {
+    "responses-api-proxy": (await import("../package.json")).version,
+    bun: Bun.version,
+    nginx: await versionOf([nginx, "-v"]),
+    wrk: await versionOf([wrk, "-v"]),
+  };
+  if (haproxy) versions["haproxy"] = await versionOf([haproxy, "-v"]);
+  if (codex !== undefined) versions["codex"] = CODEX_VERSION;
+  return { codex, nginx, haproxy: haproxy ?? undefined, absent, versions };
+}
+
+/** Installs the npm package outside the project, once; answers the path of its native binary. */
+async function installCodex(): Promise<string> {
+  const target = CODEX_TARGETS[process.arch];
+  if (target === undefined) throw new Error(`there is none for ${process.arch}`);
+  const cache = join(tmpdir(), "responses-api-proxy-bench");
+  mkdirSync(cache, { recursive: true, mode: 0o755 });
+  const owner = lstatSync(cache);
+  // A name in /tmp that anybody could have taken first, and what lies there is run as root.
+  if (!owner.isDirectory() || owner.uid !== 0 || (owner.mode & 0o022) !== 0) {
+    throw new Error(`${cache} is somebody else's`);
+  }
+  const [packageName, triple] = target;
+  const binary = join(cache, `node_modules/@openai/${packageName}/vendor/${triple}/bin/codex`);
+  const installed = join(cache, "node_modules/@openai/codex/package.json");
+  if (!existsSync(binary) || (await Bun.file(installed).json()).version !== CODEX_VERSION) {
+    console.error(`installing @openai/codex ${CODEX_VERSION} into ${cache}`);
+    const npm = [
+      "npm",
+      "install",
+      "--no-audit",
+      "--no-fund",
+      "--prefix",
+      cache,
+      `@openai/codex@${CODEX_VERSION}`,
+    ];
+    await run(npm, { env: process.env as Record<string, string> });
+  }
+  return binary;
+}
+
+/** The first version number the program says, on whichever output, and with whichever exit code. */
+async function versionOf(command: string[]): Promise<string> {
+  const output = await run(["sh", "-c", '"$@" 2>&1 || true', "sh", ...command]);
+  return /\d+\.\d+[\w.+~-]*/.exec(output)?.[0] ?? "unknown";
+}
