@@ -1,7 +1,7 @@
 // A dumped body, which is on disk, becomes a JSON file: parsed where it parses, as text where it is UTF-8, else as base64.
 
 import type { Directory } from "../native/directory.ts";
-import { close, readAt, writeAll } from "../native/files.ts";
+import { close, readAt, statusOf, writeAll } from "../native/files.ts";
 
 type Fields = { name: string; value: string }[];
 
@@ -52,14 +52,11 @@ async function writeBody(part: number, json: number): Promise<void> {
 
 /** The body as JSON, if it is; as the text "" if there is none. */
 function parse(part: number): unknown {
-  const space = Buffer.alloc(MAX_PARSED_BYTES + 1);
-  let length = 0;
-  for (let count = -1; count !== 0 && length < space.length; length += count)
-    count = readAt(part, space.subarray(length), length);
-  if (length === 0) return "";
-  if (length > MAX_PARSED_BYTES) return undefined;
+  const { size } = statusOf(part);
+  if (size === 0) return "";
+  if (size > MAX_PARSED_BYTES) return undefined;
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(space.subarray(0, length)));
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(readPiece(part, 0, size)));
   } catch {
     return undefined;
   }
@@ -78,13 +75,20 @@ async function isUtf8(part: number): Promise<boolean> {
 
 async function* pieces(part: number): AsyncGenerator<Buffer> {
   for (let offset = 0; ;) {
-    const space = Buffer.alloc(PIECE_BYTES);
-    let length = 0;
-    for (let count = -1; count !== 0 && length < space.length; length += count)
-      count = readAt(part, space.subarray(length), offset + length);
-    if (length === 0) return;
-    yield space.subarray(0, length);
-    offset += length;
+    const piece = readPiece(part, offset, PIECE_BYTES);
+    if (piece.length === 0) return;
+    yield piece;
+    offset += piece.length;
     await new Promise(setImmediate);
   }
+}
+
+/** So many bytes from an offset on, or what there is of them. */
+function readPiece(part: number, offset: number, bytes: number): Buffer {
+  // Room that is not moved, even for few bytes (native/c-data.ts).
+  const space = Buffer.alloc(Math.max(bytes, 1024)).subarray(0, bytes);
+  let length = 0;
+  for (let count = -1; count !== 0 && length < bytes; length += count)
+    count = readAt(part, space.subarray(length), offset + length);
+  return space.subarray(0, length);
 }

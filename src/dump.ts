@@ -17,7 +17,8 @@ const REDACTED = ["authorization", "cookie", "set-cookie", "api-key", "x-api-key
 
 export class Dump {
   readonly #directory: Directory;
-  readonly #unfinished = new Set<Promise<void>>();
+  /** Files are finished one after the other, and whatever else waits has its turn in between. */
+  #finished = Promise.resolve();
   #warnedAt = -Infinity;
 
   constructor(directory: Directory) {
@@ -32,17 +33,14 @@ export class Dump {
     );
   }
 
-  /** Resolves when every file is as it should be. */
-  async close(): Promise<void> {
-    while (this.#unfinished.size > 0) await Promise.all(this.#unfinished);
+  /** Resolves when every file so far is as it should be. */
+  close(): Promise<void> {
+    return this.#finished;
   }
 
   #open(name: string, head: DumpedHead): DumpedBody {
     return new DumpedBody(this.#directory, name, head, {
-      finishing: (work) => {
-        const settled = work.finally(() => this.#unfinished.delete(settled));
-        this.#unfinished.add(settled);
-      },
+      finish: (work) => (this.#finished = this.#finished.then(work)),
       failed: (error) => {
         if (performance.now() - this.#warnedAt < WARN_EVERY_MS) return;
         this.#warnedAt = performance.now();
@@ -86,7 +84,7 @@ export class DumpedExchange {
   }
 }
 
-type Reports = { finishing: (work: Promise<void>) => void; failed: (error: unknown) => void };
+type Reports = { finish: (work: () => Promise<void>) => void; failed: (error: unknown) => void };
 
 /** A body on its way to disk. What goes wrong costs the dump and never the exchange. */
 class DumpedBody {
@@ -113,8 +111,11 @@ class DumpedBody {
     if (this.#fd === undefined) return;
     close(this.#fd);
     this.#fd = undefined;
-    const work = finishDump(this.#directory, this.#name, this.#head);
-    this.#reports.finishing(work.catch((error: unknown) => this.#reports.failed(error)));
+    this.#reports.finish(() =>
+      finishDump(this.#directory, this.#name, this.#head).catch((error: unknown) =>
+        this.#reports.failed(error),
+      ),
+    );
   }
 
   #attempt(step: () => void): void {
