@@ -40,7 +40,7 @@ export class Dump {
 
   #open(name: string, head: DumpedHead): DumpedBody {
     return new DumpedBody(this.#directory, name, head, {
-      finish: (work) => (this.#finished = this.#finished.then(work)),
+      finish: (work) => (this.#finished = this.#finished.then(nextTurn).then(work)),
       failed: (error) => {
         if (performance.now() - this.#warnedAt < WARN_EVERY_MS) return;
         this.#warnedAt = performance.now();
@@ -129,6 +129,11 @@ class DumpedBody {
       this.#directory.removeIfThere(`${this.#name}.part`);
     }
   }
+}
+
+/** Lets events that have arrived go first. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function redact(headers: Headers): { name: string; value: string }[] {
