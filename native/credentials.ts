@@ -2,6 +2,7 @@
 
 import { readText } from "./files.ts";
 import { check, libc } from "./libc.ts";
+import { fieldOf, ownStatus, type Status } from "./status.ts";
 
 const CAP_IPC_LOCK = 14;
 const IPC_LOCK_BIT = 1 << CAP_IPC_LOCK;
@@ -65,17 +66,11 @@ export function findUser(nameOrUid: string): User | undefined {
 }
 
 /** The four user IDs of the process (real, effective, saved, filesystem), from the kernel. */
-export function userIds(): number[] {
-  return statusField("Uid").split("\t").map(Number);
+export function userIds(status: Status = ownStatus()): number[] {
+  return fieldOf(status, "Uid").split("\t").map(Number);
 }
 
 /** The capabilities the process may use, as a bit set. */
-export function permittedCapabilities(): bigint {
-  return BigInt(`0x${statusField("CapPrm")}`);
-}
-
-function statusField(name: string): string {
-  const line = new RegExp(`^${name}:\\s*(.*)$`, "m").exec(readText("/proc/self/status"));
-  if (line === null) throw new Error(`no ${name} in /proc/self/status`);
-  return line[1]!;
+export function permittedCapabilities(status: Status = ownStatus()): bigint {
+  return BigInt(`0x${fieldOf(status, "CapPrm")}`);
 }

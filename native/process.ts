@@ -1,8 +1,8 @@
 // What a process may have done to it and may do: execve, dumpable, limits, privileges, tracer.
 
 import { cString, stringArray } from "./c-data.ts";
-import { readText } from "./files.ts";
 import { check, libc, ptr } from "./libc.ts";
+import { fieldOf, ownStatus, type Status } from "./status.ts";
 
 const PR_GET_DUMPABLE = 3;
 const PR_SET_DUMPABLE = 4;
@@ -67,10 +67,8 @@ export function raiseFileLimit(): Limits {
 }
 
 /** The process that traces this one, 0 for none (proc_pid_status(5)). */
-export function tracer(): number {
-  const line = /^TracerPid:\s*(\d+)$/m.exec(readText("/proc/self/status"));
-  if (line === null) throw new Error("no TracerPid in /proc/self/status");
-  return Number(line[1]);
+export function tracer(status: Status = ownStatus()): number {
+  return Number(fieldOf(status, "TracerPid"));
 }
 
 /** The process's name in ps(1) and top(1), cut to 15 bytes by the kernel. */

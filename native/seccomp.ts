@@ -117,12 +117,7 @@ export function filter(architecture: Architecture): Instruction[] {
 
     load(OFFSET_NR),
     ...(architecture === "x64" ? [ifAtLeast(X32_BIT), answer("kill")] : []),
-    ...denied.flatMap((name) => [ifEqual(number(name)), answer("EPERM")]),
-
-    // The flags of clone3 are behind a pointer, where no filter sees them; on ENOSYS the libc makes its threads with clone.
-    ifEqual(number("clone3")),
-    answer("ENOSYS"),
-
+    // What depends on arguments goes first: the kernel remembers which of the others it always allows, and asks about these each time.
     // clone: threads only.
     ...unless("clone", 0, unlessAnyBit(CLONE_THREAD)),
     // prctl: not the one that would make the process dumpable again.
@@ -132,6 +127,11 @@ export function filter(architecture: Architecture): Instruction[] {
     ...unless("sendto", 3, ifAnyBit(MSG_FASTOPEN)),
     ...unless("sendmsg", 2, ifAnyBit(MSG_FASTOPEN)),
     ...unless("sendmmsg", 3, ifAnyBit(MSG_FASTOPEN)),
+
+    ...denied.flatMap((name) => [ifEqual(number(name)), answer("EPERM")]),
+    // The flags of clone3 are behind a pointer, where no filter sees them; on ENOSYS the libc makes its threads with clone.
+    ifEqual(number("clone3")),
+    answer("ENOSYS"),
     answer("allow"),
   ];
 }

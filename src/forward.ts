@@ -21,9 +21,10 @@ export async function forward(
     const answer = await upstream.send(headers, body, request.signal);
     if (!upstream.isHttp2 && !hasCertainEnd(answer)) throw new UncertainEnd(answer);
     toClient(answer.headers);
+    if (exchange !== undefined) return exchange.watch(answer, request.signal);
     journal.count(body, answer);
     // The answer is returned as it is, not rebuilt: it keeps back-pressure, breaks off where the upstream does, and is faster.
-    return exchange === undefined ? answer : exchange.watch(answer, request.signal);
+    return answer;
   } catch (error) {
     const answer = failedExchange(error, journal, request.signal);
     exchange?.fail(answer.status, error, request.signal);

@@ -14,6 +14,7 @@ import {
   raiseFileLimit,
   tracer,
 } from "../native/process.ts";
+import { ownStatus, type Status } from "../native/status.ts";
 import { EXIT, type ExitCode, UserError } from "./errors.ts";
 import type { Options } from "./options.ts";
 import { isShutIn, shutOff } from "./sandbox.ts";
@@ -31,11 +32,12 @@ export function harden(options: Options): Protections {
   const wasOpen = isOpenToInspection();
   // First, because until here another process of the same user could open /proc/PID/mem.
   if (!forbidInspection()) throw new UserError("the process cannot be made undumpable", EXIT.dumpable);
-  const isRoot = refuseOtherUsers(options) === 0;
+  const status = ownStatus();
+  const isRoot = refuseOtherUsers(options, status) === 0;
   if (wasOpen && !isRoot) missing.push(OPEN_AT_START);
   // A copy was made because the file can be read, so the first start, too, was open for a moment; unless root started it.
   if (isCopy() && options.user === undefined) missing.push(OPEN_AT_FIRST_START);
-  refuseTracer();
+  refuseTracer(status);
   nameProcess("responses-proxy");
   if (!forbidNewPrivileges()) throw new UserError("no_new_privs cannot be set", EXIT.newPrivileges);
   const core = limitCoreDumps();
@@ -76,8 +78,8 @@ const OPEN_AT_FIRST_START: Missing = {
 };
 
 /** The user ID the process has, all four alike. */
-function refuseOtherUsers({ user }: Options): number {
-  const [uid, ...others] = userIds();
+function refuseOtherUsers({ user }: Options, status: Status): number {
+  const [uid, ...others] = userIds(status);
   const wanted = user === undefined ? undefined : resolveUser(user).uid;
   if (others.some((other) => other !== uid) || (wanted !== undefined && wanted !== uid)) {
     throw new UserError(`the process is not user ${wanted ?? uid} for good`, EXIT.user);
@@ -85,8 +87,8 @@ function refuseOtherUsers({ user }: Options): number {
   return uid!;
 }
 
-function refuseTracer(): void {
-  const pid = tracer();
+function refuseTracer(status: Status): void {
+  const pid = tracer(status);
   if (pid === 0) return;
   throw new UserError(`process ${pid} is tracing this one and could read the key`, EXIT.traced, [
     "start it without a debugger and without strace",

@@ -27,7 +27,10 @@ export class Journal {
   begin(request: Request): Exchange | undefined {
     this.#exchanges++;
     if (this.#dump === undefined && !terminal.isDetailed()) return undefined;
-    return new Exchange(this.#number, this.#dump?.begin(this.#number, request));
+    return new Exchange(this.#number, this.#dump?.begin(this.#number, request), (bytesUp, bytesDown) => {
+      this.#bytesUp += bytesUp;
+      this.#bytesDown += bytesDown;
+    });
   }
 
   /** A request that may not pass. */
@@ -53,7 +56,7 @@ export class Journal {
     this.#failed++;
   }
 
-  /** The bytes of an exchange, as far as they are known without reading them: of what streams, often not. */
+  /** The bytes of an exchange that is not watched, as far as they are known without reading them: of what streams, often not. */
   count(body: Body, answer: Response): void {
     if (body instanceof Uint8Array) this.#bytesUp += body.byteLength;
     else if (body !== null) this.#unmeasured++;

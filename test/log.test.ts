@@ -179,6 +179,19 @@ describe("--log-json", () => {
   });
 });
 
+test("streams are measured where they are read along, and otherwise said not to be", async () => {
+  const totals = async (...args: string[]): Promise<string> => {
+    const upstream = new RawUpstream({ answer: `${CHUNKED}5\r\nabcde\r\n0\r\n\r\n` });
+    const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`, ...args] });
+    expect((await roundTrip(proxy.port, REQUEST)).body).toBe("abcde");
+    return (await proxy.stop()).stderr.trimEnd().split("; ").at(-1)!;
+  };
+  expect(await totals()).toBe("24 bytes up, 0 down, streams of unknown length (1) not counted");
+  expect(await totals("--log-level=debug")).toBe(
+    "24 bytes up, 5 down, streams of unknown length (0) not counted",
+  );
+});
+
 describe("how an exchange ended", () => {
   async function endOf(answer: (connection: Connection) => void, leave: boolean): Promise<string> {
     const upstream = new RawUpstream({ answer });

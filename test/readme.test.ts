@@ -76,11 +76,12 @@ describe("In GitHub Actions", () => {
         GITHUB_RUN_ID: "42",
       };
       const log = await step("Start the proxy", { ...env, OPENAI_API_KEY: CANARY_KEY });
-      expect(log).toContain("listening on http://127.0.0.1:");
-      expect(log).not.toContain(CANARY_KEY);
       const { port, pid } = await Bun.file(join(temporary, ".codex/42.json")).json();
       expect((await fetch(`http://127.0.0.1:${port}/v1/models`)).status).toBe(403);
-      await step("Stop the proxy", env);
+      expect(log).toBe(`http://127.0.0.1:${port}\n`);
+      const stopped = await step("Stop the proxy", env);
+      expect(stopped).toContain(`listening on http://127.0.0.1:${port}`);
+      expect(stopped).not.toContain(CANARY_KEY);
       while (isAlive(pid)) await Bun.sleep(5);
       expect(existsSync(join(temporary, ".codex/42.json"))).toBe(false);
     },
