@@ -2,7 +2,7 @@
 
 import { readText } from "./files.ts";
 import { check, libc } from "./libc.ts";
-import { fieldOf, ownStatus, type Status } from "./status.ts";
+import { fieldOf, ownStatus, type Status } from "./proc-status.ts";
 
 const CAP_IPC_LOCK = 14;
 const IPC_LOCK_BIT = 1 << CAP_IPC_LOCK;

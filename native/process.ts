@@ -2,7 +2,7 @@
 
 import { cString, stringArray } from "./c-data.ts";
 import { check, libc, ptr } from "./libc.ts";
-import { fieldOf, ownStatus, type Status } from "./status.ts";
+import { fieldOf, ownStatus, type Status } from "./proc-status.ts";
 
 const PR_GET_DUMPABLE = 3;
 const PR_SET_DUMPABLE = 4;

@@ -5,6 +5,7 @@ import { isCopy } from "../native/image.ts";
 import { landlockAbi } from "../native/landlock.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { lockAllMemory } from "../native/memory.ts";
+import { ownStatus, type Status } from "../native/proc-status.ts";
 import {
   forbidInspection,
   forbidNewPrivileges,
@@ -14,7 +15,6 @@ import {
   raiseFileLimit,
   tracer,
 } from "../native/process.ts";
-import { ownStatus, type Status } from "../native/status.ts";
 import { EXIT, type ExitCode, UserError } from "./errors.ts";
 import type { Options } from "./options.ts";
 import { isShutIn, shutOff } from "./sandbox.ts";
