@@ -47,7 +47,8 @@ export class Exchange {
   watch(answer: Response, signal: AbortSignal): Response {
     this.#status = answer.status;
     this.#dumped?.answered(answer.status, answer.headers);
-    if (answer.body === null) {
+    // A status from 600 on can be passed on, but not made (Fetch: RangeError).
+    if (answer.body === null || answer.status > 599) {
       this.#end("done");
       return answer;
     }

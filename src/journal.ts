@@ -60,9 +60,11 @@ export class Journal {
   count(body: Body, answer: Response): void {
     if (body instanceof Uint8Array) this.#bytesUp += body.byteLength;
     else if (body !== null) this.#unmeasured++;
+    // These have no body, whatever length they name. (answer.body would say so, and make a stream to say it.)
+    if (answer.status === 204 || answer.status === 304) return;
     const length = answer.headers.get("content-length");
     if (length !== null) this.#bytesDown += Number(length);
-    else if (answer.body !== null) this.#unmeasured++;
+    else this.#unmeasured++;
   }
 
   /** Says the totals. Resolves when the dumps are complete. */

@@ -195,6 +195,24 @@ test("streams are measured where they are read along, and otherwise said not to 
   );
 });
 
+test("an answer without a body counts for nothing, whatever length it names", async () => {
+  const upstream = new RawUpstream({ answer: "HTTP/1.1 304 Not Modified\r\nContent-Length: 4000\r\n\r\n" });
+  const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
+  expect((await open(proxy.port, REQUEST).then((wire) => wire.until(/\r\n\r\n/))).slice(0, 12)).toBe(
+    "HTTP/1.1 304",
+  );
+  expect((await proxy.stop()).stderr).toContain(
+    "24 bytes up, 0 down, streams of unknown length (0) not counted",
+  );
+});
+
+test("an answer whose status no Response can be made with is passed on, and told", async () => {
+  const upstream = new RawUpstream({ answer: "HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nhi" });
+  const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`, "--log-level=debug"] });
+  expect(await roundTrip(proxy.port, REQUEST)).toMatchObject({ status: 999, body: "hi" });
+  await proxy.waitForLine(/#1 999, 24 bytes up, 0 down, \d+ ms: done\n/);
+});
+
 describe("how an exchange ended", () => {
   async function endOf(answer: (connection: Connection) => void, leave: boolean): Promise<string> {
     const upstream = new RawUpstream({ answer });
