@@ -7,6 +7,7 @@ import { syscallNumber } from "./syscalls.ts";
 
 const F_DUPFD_CLOEXEC = 1030;
 const POLLIN = 1;
+const POLLOUT = 4;
 const CLOSE_RANGE_CLOEXEC = 4n;
 
 /**
@@ -58,10 +59,19 @@ export function closeOthersOnExec(): void {
   check("close_range", result);
 }
 
+/** Whether a write(2) would not wait: a pipe with room, a terminal that is not stopped, any file. */
+export function takesOutput(fd: number): boolean {
+  return poll(fd, POLLOUT, 0);
+}
+
 function waitForInput(fd: number): void {
+  poll(fd, POLLIN, -1);
+}
+
+function poll(fd: number, event: number, timeoutMs: number): boolean {
   // struct pollfd { int fd; short events; short revents; }
   const pollfd = struct();
   pollfd.writeInt32LE(fd, 0);
-  pollfd.writeInt16LE(POLLIN, 4);
-  libc.poll(pollfd, 1n, -1);
+  pollfd.writeInt16LE(event, 4);
+  return libc.poll(pollfd, 1n, timeoutMs) > 0;
 }

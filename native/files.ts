@@ -42,6 +42,8 @@ export type FileStatus = Readonly<{
   mode: number;
   /** Bytes, of a file. */
   size: number;
+  /** When the content was last changed. */
+  modified: Date;
   /** Device and inode: the same for the same file. */
   identity: string;
 }>;
@@ -52,7 +54,7 @@ export function statusOf(fd: number): FileStatus {
   const number = BigInt(syscallNumber("statx")!);
   const [path, space] = [BigInt(ptr(cString(""))), BigInt(ptr(statx))];
   check("statx", libc.syscall(number, BigInt(fd), path, AT_EMPTY_PATH, STATX_BASIC_STATS, space, 0n));
-  // struct statx: __u32 stx_uid at 20, __u16 stx_mode at 28, __u64 stx_ino at 32, stx_size at 40, __u32 stx_dev_major and stx_dev_minor at 136
+  // struct statx: __u32 stx_uid at 20, __u16 stx_mode at 28, __u64 stx_ino at 32, stx_size at 40, stx_mtime at 112, __u32 stx_dev_major and stx_dev_minor at 136
   const mode = statx.readUInt16LE(28);
   const [inode, major, minor] = [statx.readBigUInt64LE(32), statx.readUInt32LE(136), statx.readUInt32LE(140)];
   return {
@@ -60,6 +62,7 @@ export function statusOf(fd: number): FileStatus {
     uid: statx.readUInt32LE(20),
     mode: mode & 0o7777,
     size: Number(statx.readBigUInt64LE(40)),
+    modified: new Date(Number(statx.readBigInt64LE(112)) * 1000 + statx.readUInt32LE(120) / 1e6),
     identity: `${major}:${minor}:${inode}`,
   };
 }

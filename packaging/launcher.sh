@@ -19,16 +19,20 @@ case $system/$machine in
       "nothing here could be promised elsewhere: what keeps the key from others are Linux system calls"
     ;;
 esac
-# The loader of glibc's is what a glibc program names in its header; where it is not there, only musl's can run.
-[ -e "$loader" ] || target=$target-musl
+# The loader of glibc's is what a glibc program names in its header; where it is not there, only musl's can run. Where it is, musl's may
+# be what is installed all the same (Alpine with gcompat).
+targets="$target $target-musl"
+[ -e "$loader" ] || targets=$target-musl
 
 here=$(command -p readlink -f -- "$0")
 here=${here%/bin/*}
 for packages in "$here/node_modules" "${here%/*}"; do
-  program=$packages/responses-api-proxy-$target/bin/responses-api-proxy
-  if [ -x "$program" ]; then
-    exec "$program" "$@"
-  fi
+  for target in $targets; do
+    program=$packages/responses-api-proxy-$target/bin/responses-api-proxy
+    if [ -x "$program" ]; then
+      exec "$program" "$@"
+    fi
+  done
 done
-fail "the package responses-api-proxy-$target is not installed beside $here" \
+fail "the package responses-api-proxy-${targets%% *} is not installed beside $here" \
   "install again on this machine, with optional dependencies"

@@ -56,8 +56,22 @@ function writePackage(packageName: string, files: Record<string, string>, fields
     copyFileSync(from, `${folder}/${to}`);
     chmodSync(`${folder}/${to}`, to.startsWith("bin/") ? 0o755 : 0o644);
   }
-  const json = { name: packageName, version, license, ...fields, files: [...Object.keys(files), ...LEGAL] };
+  const json = {
+    name: packageName,
+    version,
+    license,
+    ...repository(),
+    ...fields,
+    files: [...Object.keys(files), ...LEGAL],
+  };
   writeFileSync(`${folder}/package.json`, `${JSON.stringify(json, undefined, 2)}\n`);
+}
+
+/** Where a release is built, which npm compares with the provenance: the workflow knows, nobody else does. */
+function repository(): object {
+  const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: path } = process.env;
+  if (server === undefined || path === undefined) return {};
+  return { repository: { type: "git", url: `git+${server}/${path}.git` } };
 }
 
 if (import.meta.main) {

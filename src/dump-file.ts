@@ -16,28 +16,31 @@ const PIECE_BYTES = 48 * 1024;
 
 /** Makes `<name>.json` of `<name>.part`, in pieces, between which others have their turn. Rejects with SystemCallError. */
 export async function finishDump(directory: Directory, name: string, head: DumpedHead): Promise<void> {
-  const part = directory.read(`${name}.part`);
-  const json = directory.create(`${name}.json.tmp`, 0o600);
+  const temporary = `${name}.json.tmp`;
+  let part: number | undefined;
+  let json: number | undefined;
   try {
+    part = directory.read(`${name}.part`);
+    json = directory.create(temporary, 0o600);
     const opening = JSON.stringify(head, undefined, 2).replace(/\n\}$/, ',\n  "body": ');
     writeAll(json, Buffer.from(opening));
     await writeBody(part, json);
     writeAll(json, Buffer.from("\n}\n"));
-    directory.rename(`${name}.json.tmp`, `${name}.json`);
+    directory.rename(temporary, `${name}.json`);
   } catch (error) {
-    directory.removeIfThere(`${name}.json.tmp`);
+    directory.removeIfThere(temporary);
     throw error;
   } finally {
-    close(part);
-    close(json);
+    if (part !== undefined) close(part);
+    if (json !== undefined) close(json);
     directory.removeIfThere(`${name}.part`);
   }
 }
 
 async function writeBody(part: number, json: number): Promise<void> {
-  const parsed = parse(part);
-  if (parsed !== undefined) {
-    writeAll(json, Buffer.from(JSON.stringify(parsed, undefined, 2).replaceAll("\n", "\n  ")));
+  const parsing = textThatParses(part);
+  if (parsing !== undefined) {
+    writeAll(json, Buffer.from(indent(parsing)));
     return;
   }
   const isText = await isUtf8(part);
@@ -50,17 +53,48 @@ async function writeBody(part: number, json: number): Promise<void> {
   writeAll(json, Buffer.from(isText ? '"' : '"\n  }'));
 }
 
-/** The body as JSON, if it is; as the text "" if there is none. */
-function parse(part: number): unknown {
+/** The body, if it is JSON; an empty text if there is none. */
+function textThatParses(part: number): string | undefined {
   const { size } = statusOf(part);
-  if (size === 0) return "";
+  if (size === 0) return '""';
   if (size > MAX_PARSED_BYTES) return undefined;
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(readPiece(part, 0, size)));
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(readPiece(part, 0, size));
+    JSON.parse(text);
+    return text;
   } catch {
     return undefined;
   }
 }
+
+/**
+ * The same JSON, a value on a line, as JSON.stringify indents it; but numbers, repeated names and all else stay as they were sent, and
+ * what lies deeper than MAX_INDENTED stays on its line, so that no body grows without measure.
+ */
+function indent(json: string): string {
+  let depth = 1;
+  const line = (): string => (depth > MAX_INDENTED ? "" : `\n${"  ".repeat(depth)}`);
+  return json.replace(TOKEN, (token) => {
+    const first = token[0]!;
+    if (first === '"') return token;
+    if (token.length > 1 && (first === "{" || first === "[")) return first === "{" ? "{}" : "[]";
+    if (first === "{" || first === "[") {
+      depth++;
+      return `${token}${line()}`;
+    }
+    if (first === "}" || first === "]") {
+      const end = depth > MAX_INDENTED;
+      depth--;
+      return end ? token : `${line()}${token}`;
+    }
+    if (first === ",") return `${token}${line()}`;
+    return first === ":" ? ": " : "";
+  });
+}
+
+const MAX_INDENTED = 12;
+/** A string, an empty object or array, a mark, or blanks; numbers and literals are what stands between. */
+const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|\{\s*\}|\[\s*\]|[{}[\],:]|\s+/g;
 
 async function isUtf8(part: number): Promise<boolean> {
   const decoder = new TextDecoder("utf-8", { fatal: true });

@@ -4,21 +4,25 @@
 
 import type { Directory } from "../native/directory.ts";
 import { close, writeAll } from "../native/files.ts";
+import { SystemCallError } from "../native/libc.ts";
 import { type DumpedHead, finishDump } from "./dump-file.ts";
-import { causeOf } from "./errors.ts";
 import { ROUTE } from "./policy.ts";
 import * as terminal from "./terminal.ts";
 
 /** How often a dump that cannot be written is worth a line. */
 const WARN_EVERY_MS = 10_000;
 
+/** Files that wait to be finished, each with a head in memory; those that come when there are so many are given up. */
+const MAX_UNFINISHED = 2000;
+const FILES_AT_A_TIME = 4;
+
 /** Fields that hold what opens doors. */
 const REDACTED = ["authorization", "cookie", "set-cookie", "api-key", "x-api-key", "proxy-authorization"];
 
 export class Dump {
   readonly #directory: Directory;
-  /** Files are finished one after the other, and whatever else waits has its turn in between. */
-  #finished = Promise.resolve();
+  readonly #unfinished: (() => Promise<void>)[] = [];
+  #finishing: Promise<void> | undefined;
   #warnedAt = -Infinity;
 
   constructor(directory: Directory) {
@@ -34,17 +38,32 @@ export class Dump {
   }
 
   /** Resolves when every file so far is as it should be. */
-  close(): Promise<void> {
-    return this.#finished;
+  async close(): Promise<void> {
+    await this.#finishing;
+  }
+
+  /** A few files at a time, and in between whatever else waits has its turn. */
+  async #finishAll(): Promise<void> {
+    while (this.#unfinished.length > 0) {
+      await new Promise((resolve) => setImmediate(resolve));
+      for (const work of this.#unfinished.splice(0, FILES_AT_A_TIME)) await work();
+    }
+    this.#finishing = undefined;
   }
 
   #open(name: string, head: DumpedHead): DumpedBody {
     return new DumpedBody(this.#directory, name, head, {
-      finish: (work) => (this.#finished = this.#finished.then(nextTurn).then(work)),
+      finish: (work) => {
+        if (this.#unfinished.length >= MAX_UNFINISHED) throw new Error("too many at once");
+        this.#unfinished.push(work);
+        this.#finishing ??= this.#finishAll();
+      },
       failed: (error) => {
         if (performance.now() - this.#warnedAt < WARN_EVERY_MS) return;
         this.#warnedAt = performance.now();
-        terminal.warning(`an exchange is not dumped (${name}: ${causeOf(error)})`);
+        terminal.warning(
+          `an exchange is not dumped (${name}: ${error instanceof SystemCallError ? error.code : "too many at once"})`,
+        );
       },
     });
   }
@@ -109,13 +128,15 @@ class DumpedBody {
 
   finish(): void {
     if (this.#fd === undefined) return;
-    close(this.#fd);
-    this.#fd = undefined;
-    this.#reports.finish(() =>
-      finishDump(this.#directory, this.#name, this.#head).catch((error: unknown) =>
-        this.#reports.failed(error),
-      ),
-    );
+    this.#attempt(() => {
+      this.#reports.finish(() =>
+        finishDump(this.#directory, this.#name, this.#head).catch((error: unknown) =>
+          this.#reports.failed(error),
+        ),
+      );
+      close(this.#fd!);
+      this.#fd = undefined;
+    });
   }
 
   #attempt(step: () => void): void {
@@ -129,11 +150,6 @@ class DumpedBody {
       this.#directory.removeIfThere(`${this.#name}.part`);
     }
   }
-}
-
-/** Lets events that have arrived go first. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function redact(headers: Headers): { name: string; value: string }[] {

@@ -38,7 +38,10 @@ export class Journal {
     this.#refused++;
     if (!terminal.isDetailed()) return;
     // A query may hold anything, a key for example.
-    const [method, url] = [shorten(request.method), shorten(request.url.replace(/\?.*/s, "?…"))];
+    const [method, url] = [
+      shorten(request.method),
+      shorten(request.url.replace(/([?#]|%3f|%23).*/is, "$1…")),
+    ];
     const fields = {
       event: "exchange",
       number: this.#number,
@@ -67,9 +70,13 @@ export class Journal {
     else this.#unmeasured++;
   }
 
-  /** Says the totals. Resolves when the dumps are complete. */
-  async close(): Promise<void> {
+  /** Resolves when the dumps are complete. */
+  async finish(): Promise<void> {
     await this.#dump?.close();
+  }
+
+  /** Says the totals. */
+  reportTotals(): void {
     const fields = {
       event: "totals",
       uptime_s: Math.round((performance.now() - this.#began) / 1000),

@@ -6,18 +6,22 @@ import { causeOf, UserError } from "./errors.ts";
 import { basename, dirname } from "./paths.ts";
 
 const OTHERS = 0o007;
+const GROUP_OR_OTHERS_WRITE = 0o022;
+const STICKY = 0o1000;
 const GROUP_WRITE = 0o020;
 const GROUP = 0o070;
 
 /**
  * A descriptor for the file. It must be a plain file and no symlink, it and all directories on the way must belong to root or to the
- * user who starts us, nobody else may write it, and read it nobody but a group that root allows to. Throws UserError.
+ * user who starts us, nobody else may write in them (but where a sticky bit keeps what is there, as in /tmp) or it, and read it nobody but a group that root allows to. Throws UserError.
  */
 export function openKeyFile(path: string): number {
   const refuse = (why: string, ...hints: string[]): UserError =>
     new UserError(`cannot read --key-file '${path}': ${why}`, undefined, hints);
   const trusted = [0, process.geteuid!()];
-  const refuseOthers = (step: string, { kind, uid }: FileStatus): void => {
+  const refuseOthers = (step: string, { kind, uid, mode }: FileStatus): void => {
+    const isOpen = kind === "directory" && (mode & GROUP_OR_OTHERS_WRITE) !== 0 && (mode & STICKY) === 0;
+    if (isOpen) throw refuse(`others may write in the directory ${step}`, `chmod go-w '${step}'`);
     if (trusted.includes(uid)) return;
     throw refuse(
       `the ${kind} ${step} is user ${uid}'s`,

@@ -109,7 +109,13 @@ function parseNumber(name: Flag, text: string | undefined, maximum: number): num
 
 function parsePath(name: Flag, text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
-  if (text.endsWith("/")) throw usageError(`--${name} must name a file, got ${quote(text)}`);
+  if (/(^|\/)sk-/.test(text)) {
+    throw usageError(`--${name} must name a file, and that looks like a key`, [
+      "treat that key as known to others on this host: every user can read arguments",
+    ]);
+  }
+  if (text.endsWith("/") && name !== "dump-dir")
+    throw usageError(`--${name} must name a file, got ${quote(text)}`);
   return resolve(text);
 }
 

@@ -15,13 +15,13 @@ const WARN_EVERY_MS = 60_000;
 export function turnAwayWhenFull(port: number): void {
   const listener = findListener(port);
   // Kept to be given up: accept(2), too, needs a free descriptor.
-  let spare = duplicate(0);
+  let spare: number | undefined = duplicate(0);
   let warnedAt = -Infinity;
   const look = (): void => {
     if (!isFull()) return;
-    libc.close(spare);
+    if (spare !== undefined) libc.close(spare);
     const count = turnAway(listener, ANSWER);
-    spare = duplicate(0);
+    spare = duplicateIfPossible();
     if (count > 0 && performance.now() - warnedAt > WARN_EVERY_MS) {
       warnedAt = performance.now();
       terminal.warning("no file descriptors left: new connections are turned away with 503");
@@ -31,11 +31,17 @@ export function turnAwayWhenFull(port: number): void {
 }
 
 function isFull(): boolean {
+  const fd = duplicateIfPossible();
+  if (fd !== undefined) libc.close(fd);
+  return fd === undefined;
+}
+
+/** Undefined where no descriptor is left: what was free a moment ago, another thread may have taken. */
+function duplicateIfPossible(): number | undefined {
   try {
-    libc.close(duplicate(0));
-    return false;
+    return duplicate(0);
   } catch (error) {
-    if (error instanceof SystemCallError) return true;
+    if (error instanceof SystemCallError) return undefined;
     throw error;
   }
 }

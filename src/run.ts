@@ -16,6 +16,9 @@ import { notifyReady, notifyStopping } from "./service-manager.ts";
 import * as terminal from "./terminal.ts";
 import { Upstream } from "./upstream.ts";
 
+/** How long unfinished dumps may keep a program that has been asked to end. */
+const MAX_FINISHING_MS = 5000;
+
 /** Runs until it is asked to end. Throws UserError where it cannot start. */
 export async function run(options: Options, environment: Environment): Promise<void> {
   const protections = harden(options);
@@ -44,7 +47,8 @@ export async function run(options: Options, environment: Environment): Promise<v
     notifyStopping(environment);
     info?.remove();
     await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
-    await journal.close();
+    await Promise.race([journal.finish(), ending.insisted, Bun.sleep(MAX_FINISHING_MS)]);
+    journal.reportTotals();
   } finally {
     info?.remove();
   }

@@ -5,10 +5,12 @@ import { readInto } from "../native/descriptors.ts";
 import {
   AT_FDCWD,
   close,
+  type FileStatus,
   O_NONBLOCK,
   O_RDONLY,
   open,
   openUnless,
+  readAt,
   readText,
   statusOf,
 } from "../native/files.ts";
@@ -24,13 +26,15 @@ const MAX_FILE_BYTES = 4096;
 const MAX_HEAD_BYTES = 16_384;
 const TABLE_BYTES = 16_384;
 const LISTENING = "0A";
+/** The time the kernel was started at is known to a second (proc_stat(5)). */
+const START_TOLERANCE_MS = 2000;
 const CLOCK_TICKS_PER_SECOND = 100; // USER_HZ, on every architecture (proc_pid_stat(5))
 
 /** Looks once, in at most `timeoutMs`. Throws nothing that a file, a port or a process could cause. */
 export async function standing(file: string, timeoutMs: number): Promise<Standing> {
   const info = readServerInfo(file);
   if (typeof info === "string") return { alive: false, stale: false, reason: info };
-  const { port, pid } = info;
+  const { port, pid, uid, modified } = info;
   const stale = (reason: string): Standing => ({ alive: false, stale: true, reason });
   if (!isThere(pid)) return stale(`process ${pid} is gone`);
   const answer = await ask(port, timeoutMs);
@@ -39,27 +43,34 @@ export async function standing(file: string, timeoutMs: number): Promise<Standin
     answer.head,
   )?.[1];
   if (version === undefined) return stale(`port ${port} answers as another program`);
-  // Whoever takes the port over can answer as we do; but not as the user that the process in the file belongs to.
-  const [listener, owner] = [listenerUid(port), processUid(pid)];
+  const since = startOf(pid);
+  // The kernel gives process IDs again, within seconds to who wants one.
+  if (since !== undefined && since.getTime() > modified.getTime() + START_TOLERANCE_MS)
+    return stale(`process ${pid} is another, started later than the file was written`);
+  // Whoever takes the port over can answer as we do; but not as the file's user (or, where root has taken the file, the process's).
+  const [listener, owner] = [listenerUid(port), uid === 0 ? processUid(pid) : uid];
   if (listener === "nobody")
     return stale(`port ${port} is another program's, on another address than 127.0.0.1`);
   if (listener !== undefined && owner !== undefined && listener !== owner)
-    return stale(`port ${port} is user ${listener}'s, and process ${pid} is user ${owner}'s`);
-  return { alive: true, port, pid, version, since: startOf(pid) };
+    return stale(`port ${port} is user ${listener}'s, and the proxy was user ${owner}'s`);
+  return { alive: true, port, pid, version, since };
 }
 
 /** What the file says, or why it says nothing. */
-function readServerInfo(file: string): { port: number; pid: number } | string {
+type ServerInfo = { port: number; pid: number; uid: number; modified: Date };
+
+function readServerInfo(file: string): ServerInfo | string {
   let text: string;
+  let found: FileStatus;
   try {
     // Not to wait for the writer of a FIFO.
     const fd = openUnless(ENOENT, AT_FDCWD, file, O_RDONLY | O_NONBLOCK);
     if (fd === undefined) return "there is no such file";
     try {
-      const { kind } = statusOf(fd);
-      if (kind !== "file") return `it is a ${kind}`;
+      found = statusOf(fd);
+      if (found.kind !== "file") return `it is a ${found.kind}`;
       const space = Buffer.alloc(MAX_FILE_BYTES);
-      text = space.toString("utf8", 0, readInto(fd, space));
+      text = space.toString("utf8", 0, readAt(fd, space, 0));
     } finally {
       close(fd);
     }
@@ -69,7 +80,7 @@ function readServerInfo(file: string): { port: number; pid: number } | string {
   }
   const [, port, pid] = /^\{"port":(\d{1,5}),"pid":([1-9]\d{0,9})\}\n$/.exec(text) ?? [];
   if (port === undefined || Number(port) > 65_535) return "it is no server-info file";
-  return { port: Number(port), pid: Number(pid) };
+  return { port: Number(port), pid: Number(pid), uid: found.uid, modified: found.modified };
 }
 
 /** Asked by a signal that is none: /proc may hide the processes of others (hidepid), this does not. */

@@ -7,7 +7,7 @@
 // Not consola/basic, which opens process.stdout and process.stderr at once: 10 ms of a start of 13 (Bun 1.4.5).
 import { type ConsolaInstance, createConsola, LogLevels } from "consola/core";
 
-import { duplicate, isTerminal, replaceByNull } from "../native/descriptors.ts";
+import { duplicate, isTerminal, replaceByNull, takesOutput } from "../native/descriptors.ts";
 import { writeText } from "../native/files.ts";
 import { causeOf, UserError } from "./errors.ts";
 import type { Options } from "./options.ts";
@@ -109,12 +109,11 @@ export function silenceRuntime(): void {
   replaceByNull(2);
 }
 
-/** The text with its control characters escaped. */
+/** The text with its control and formatting characters escaped: those that move the cursor, turn the direction, or do not show. */
 export function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what this is about
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (character) => {
-    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  });
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) =>
+    character.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`),
+  );
 }
 
 /** One line. As text, a hint and a warning are labelled so, an error too, and the rest speaks for itself. */
@@ -132,8 +131,20 @@ function say(type: string, text: string, fields: Fields = {}): void {
 
 const LABELS = { error: "error: ", warn: "warning: " } as const;
 
+/** Lines that were not taken, because whoever reads them does not: waiting for that would stop the proxy. */
+let lost = 0;
+
 function writeLine(line: string): void {
+  if (!takesOutput(descriptor)) {
+    lost++;
+    return;
+  }
   try {
+    if (lost > 0) {
+      const count = lost;
+      lost = 0;
+      say("warn", `${count} lines were not written, because nobody read them`, { event: "lost", count });
+    }
     writeText(descriptor, `${printable(line)}\n`);
   } catch {
     // Nobody reads standard error any more; that is no reason to stop serving.

@@ -113,6 +113,36 @@ describe("an exchange", () => {
   });
 });
 
+describe("a body that is JSON", () => {
+  test("is indented and otherwise as it was sent: numbers, repeated names, blanks in strings", async () => {
+    const directory = join(temporaryDirectory(), "dump");
+    const proxy = await start(directory);
+    upstream.answer = answer("ok");
+    await roundTrip(
+      proxy.port,
+      request('{"a":12345678901234567890, "b":1e999 ,"b":[ ],"c":"x { , : \\" \\\\"}'),
+    );
+    await proxy.stop();
+    const [name] = names(directory).filter((file) => file.endsWith("-request.json"));
+    expect(readFileSync(join(directory, name!), "utf8")).toEndWith(
+      '"body": {\n    "a": 12345678901234567890,\n    "b": 1e999,\n    "b": [],\n    "c": "x { , : \\" \\\\"\n  }\n}\n',
+    );
+  });
+
+  test("and nested without end takes no more room than it has", async () => {
+    const directory = join(temporaryDirectory(), "dump");
+    const proxy = await start(directory);
+    upstream.answer = answer("ok");
+    const deep = `${"[".repeat(20_000)}1,2${"]".repeat(20_000)}`;
+    await roundTrip(proxy.port, request(deep));
+    await proxy.stop();
+    const [name] = names(directory).filter((file) => file.endsWith("-request.json"));
+    const text = readFileSync(join(directory, name!), "utf8");
+    expect(text.length).toBeLessThan(deep.length + 2000);
+    expect(text.replace(/\s/g, "")).toEndWith(`"body":${deep}}`);
+  });
+});
+
 const CHUNKED = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const EVENT = (n: number): string => `9\r\ndata: ${n}\n\n\r\n`;
 

@@ -127,6 +127,12 @@ describe("refused: one line, exit code 1", () => {
     expect(stderr).toContain("has no key in it");
   });
 
+  test.each([0o777, 0o775])("one in a directory that others may write in (%o)", async (mode) => {
+    const file = keyFile();
+    chmodSync(join(file, ".."), mode);
+    expect(await refused(file)).toBe(`others may write in the directory ${join(file, "..")}`);
+  });
+
   test.if(isRoot)("one that the user's own group may read", async () => {
     const file = keyFile({ uid: ALICE, mode: 0o640 });
     expect(await refused(file, as(ALICE), installedBinary(0o711))).toBe("others may read or write it");

@@ -75,6 +75,11 @@ const REFUSED: [args: string[], error: string, hint?: string][] = [
     "unknown flag '--http-shutdwon'",
     "responses-api-proxy: hint: did you mean --http-shutdown?\n",
   ],
+  [
+    ["--key-file=sk-proj-abcdef"],
+    "--key-file must name a file, and that looks like a key",
+    "responses-api-proxy: hint: treat that key as known to others on this host: every user can read arguments\n",
+  ],
   [["--no-port"], "unknown flag '--no-port'", ""],
   [["-p", "1"], "unknown flag '-p'", ""],
   [["--frobnicate"], "unknown flag '--frobnicate'", ""],

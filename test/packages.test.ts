@@ -230,7 +230,15 @@ describe("where there is no program for the machine: one line, a hint, exit code
     return join(modules, ".bin/responses-api-proxy");
   }
 
-  test.each([undefined, packageOf(ELSEWHERE[0]!)])("installed beside it: %p", async (other) => {
+  const foreign = TARGETS.find(({ cpu }) => cpu !== HERE.cpu)!;
+
+  test("but the other libc's is, and its loader is here too", async () => {
+    const musl = TARGETS.find(({ cpu, libc }) => cpu === HERE.cpu && libc === "musl")!;
+    const { exitCode } = await runProgram({ binary: installed(packageOf(musl)), args: ["--version"] });
+    expect(exitCode).toBe(0);
+  });
+
+  test.each([undefined, packageOf(foreign)])("installed beside it: %p", async (other) => {
     const launcher = installed(other);
     const { exitCode, stdout, stderr } = await runProgram({ binary: launcher, args: ["--version"] });
     const where = resolve(launcher, "../../responses-api-proxy");

@@ -1,7 +1,7 @@
 // `status` and `wait`: what they say of a proxy that is there, of one that is gone, and of what only looks like one.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { version } from "../package.json";
@@ -130,6 +130,26 @@ describe("status", () => {
     );
   });
 
+  test.if(isRoot)("of a port and a process ID that another user took over: not believed either", async () => {
+    const file = infoFile();
+    const port = impostor();
+    writeFileSync(file, `{"port":${port},"pid":${process.pid}}\n`);
+    chownSync(file, ALICE, ALICE);
+    expect(await runProgram({ args: ["status", file] })).toEqual(
+      error(`'${file}' is stale: port ${port} is user 0's, and the proxy was user ${ALICE}'s`),
+    );
+  });
+
+  test("of a process that was started after the file was written: not believed", async () => {
+    const file = infoFile();
+    const proxy = await Proxy.start({ args: ["--server-info", file] });
+    const before = Date.now() / 1000 - 60;
+    utimesSync(file, before, before);
+    expect(await runProgram({ args: ["status", file] })).toEqual(
+      error(`'${file}' is stale: process ${proxy.pid} is another, started later than the file was written`),
+    );
+  });
+
   test.if(isRoot)("of a port that another user took over: not believed, whatever it answers", async () => {
     const file = infoFile();
     const port = impostor();
@@ -139,7 +159,7 @@ describe("status", () => {
     while (readFileSync(`/proc/${child.pid}/comm`, "utf8") !== "sleep\n") await Bun.sleep(1);
     writeFileSync(file, `{"port":${port},"pid":${child.pid}}\n`);
     expect(await runProgram({ args: ["status", file] })).toEqual(
-      error(`'${file}' is stale: port ${port} is user 0's, and process ${child.pid} is user ${ALICE}'s`),
+      error(`'${file}' is stale: port ${port} is user 0's, and the proxy was user ${ALICE}'s`),
     );
   });
 

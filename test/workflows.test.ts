@@ -65,7 +65,7 @@ describe.if(hasSystemd)("the systemd unit", () => {
     const options = parseOptions(
       command!.replaceAll("%d", "/run/credentials/x").replaceAll("%t", "/run").split(" "),
     );
-    expect((options as Options).strict).toBe(true);
+    expect((options as Options).keyFile).toBe("/run/credentials/x/openai-api-key");
     // Bun's FFI compiles at the start; PR_SET_MDWE, after it, does what this would.
     expect(unit).not.toMatch(/^MemoryDenyWriteExecute/m);
   });
