@@ -42,6 +42,7 @@ export async function run(options: Options, environment: Environment): Promise<v
     reportStart(server.port, options, environment);
     reportProtections(protections, missing);
     notifyReady(environment, server.port);
+    await Upstream.startThread();
     compileAsUsual();
     await ending.asked;
     notifyStopping(environment);

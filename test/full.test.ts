@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 
-import { Proxy } from "./harness/program.ts";
+import { Proxy, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
 import { open, roundTrip, type Wire } from "./harness/wire.ts";
 
@@ -48,6 +48,32 @@ test("300 idle connections on a proxy that may have 128 descriptors", async () =
   while (status === 503) ({ status } = await roundTrip(proxy.port, REQUEST));
   expect(status).toBe(204);
 });
+
+test.each(["", "--dump-dir"])(
+  "many requests at once to an upstream that is not there, with 64 descriptors %s",
+  async (flag) => {
+    const launcher = ["sh", "-c", 'ulimit -n 64; exec "$0" "$@"'];
+    for (let start = 0; start < 4; start++) {
+      const dump = flag === "" ? [] : [`${flag}=${temporaryDirectory()}/dump`];
+      const proxy = await Proxy.start({
+        args: ["--upstream-url=http://127.0.0.1:1/v1/responses", ...dump],
+        launcher,
+      });
+      for (let round = 0; round < 3; round++) {
+        const wires = await Promise.all(
+          Array.from({ length: 70 }, () => open(proxy.port, REQUEST).catch(() => undefined)),
+        );
+        await Bun.sleep(150);
+        for (const wire of wires) wire?.socket.destroy();
+        await Bun.sleep(50);
+      }
+      let status = 503;
+      while (status === 503) ({ status } = await roundTrip(proxy.port, REQUEST));
+      expect(status).toBe(502);
+      expect((await proxy.stop()).exitCode).toBe(0);
+    }
+  },
+);
 
 /** Processor time that the process has used, user and system. */
 function processorSeconds(pid: number): number {
