@@ -7,6 +7,7 @@ import { type Check, type CheckId, fatal, ok, warning } from "./checks.ts";
 import { askForHead, connect, openTunnel, resolveName, secure, timed } from "./connection.ts";
 import { type Environment, trustVariables, unclearProxy } from "./environment.ts";
 import { causeOf } from "./errors.ts";
+import { portOf } from "./options.ts";
 import { proxyFor } from "./route.ts";
 
 const CLOCK_MAY_DIFFER_MS = 60_000;
@@ -168,9 +169,4 @@ function describeClock(date: string | undefined, now: number): Check {
 /** A host name as resolvers and certificates have it: an IPv6 address without brackets. */
 function nameOf({ hostname }: URL): string {
   return hostname.replace(/^\[(.*)\]$/, "$1");
-}
-
-function portOf({ port, protocol }: URL): number {
-  if (port !== "") return Number(port);
-  return protocol === "https:" ? 443 : 80;
 }

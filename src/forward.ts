@@ -77,6 +77,8 @@ const EXPLANATIONS: [causes: RegExp, status: number, code: ErrorCode, before: st
     "the upstream could not be reached",
     "; nothing was sent",
   ],
+  // RFC 9113 §8.7: such a stream was not processed.
+  [/RefusedStream/, 502, "upstream_broke_off", "the upstream refused the request", "; it did not process it"],
   // The kernel gave up: after some two minutes of connecting (tcp_syn_retries), or of data without an acknowledgement.
   [
     /^ETIMEDOUT$/,

@@ -94,6 +94,12 @@ function parseLogLevel(text = "info"): LogLevel {
   return level;
 }
 
+/** The port that a URL leads to, its scheme's where it names none. */
+export function portOf(url: URL): number {
+  if (url.port !== "") return Number(url.port);
+  return url.protocol === "https:" ? 443 : 80;
+}
+
 /** Whether a URL's host can only be this machine. */
 export function isLoopback({ hostname }: URL): boolean {
   return hostname === "localhost" || hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(hostname);
@@ -153,7 +159,9 @@ export function parseUpstreamUrl(text: string, insecureUpstream: boolean): URL {
 }
 
 function refuseUpstreamOnOwnPort({ port, upstreamUrl }: Pick<Options, "port" | "upstreamUrl">): void {
-  if (port !== 0 && isLoopback(upstreamUrl) && upstreamUrl.port === String(port)) {
+  // 127.0.0.1 is where we listen; 127.0.0.2 and [::1] are other addresses.
+  const isOurs = upstreamUrl.hostname === "127.0.0.1" || upstreamUrl.hostname === "localhost";
+  if (port !== 0 && isOurs && portOf(upstreamUrl) === port) {
     throw usageError("--upstream-url leads back to --port: every request would go in circles");
   }
 }

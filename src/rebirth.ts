@@ -106,7 +106,13 @@ function copyIfReadable(): number | undefined {
 }
 
 // What the build compiles in (package.json), for a start from source.
-const RUNTIME_FLAGS = ["--config=/dev/null", "--no-env-file", "--max-http-header-size=65536"];
+const RUNTIME_FLAGS = [
+  "--config=/dev/null",
+  "--no-env-file",
+  "--smol",
+  "--disallow-code-generation-from-strings=strict",
+  "--max-http-header-size=65536",
+];
 
 /** The arguments before the program's own: its name, or from source Bun's, and Bun told to load nothing by itself. */
 function ourselves(): string[] {

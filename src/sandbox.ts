@@ -6,7 +6,7 @@ import { EACCES, SystemCallError } from "../native/libc.ts";
 import { forbidExecutableGain } from "../native/process.ts";
 import { installFilter } from "../native/seccomp.ts";
 import type { Environment } from "./environment.ts";
-import { isLoopback, type Options } from "./options.ts";
+import { isLoopback, type Options, portOf } from "./options.ts";
 import { dirname } from "./paths.ts";
 
 const DNS_PORT = 53;
@@ -69,9 +69,4 @@ function proxyPorts(upstreamUrl: URL, environment: Environment): number[] {
     const url = URL.parse(proxy ?? "");
     return url === null ? [] : [portOf(url)];
   });
-}
-
-function portOf(url: URL): number {
-  if (url.port !== "") return Number(url.port);
-  return url.protocol === "https:" ? 443 : 80;
 }

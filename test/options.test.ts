@@ -50,6 +50,10 @@ const ACCEPTED: [args: string[], options: Partial<Options>][] = [
   [["--http2"], { http2: true }],
   [["--require-mlock"], { requireMlock: true }],
   [["--shutdown-timeout=0"], { shutdownTimeoutMs: 0 }],
+  [
+    ["--port=8080", "--upstream-url=http://127.0.0.2:8080/"],
+    { port: 8080, upstreamUrl: new URL("http://127.0.0.2:8080/") },
+  ],
   [["--log-level=silent"], { logLevel: "silent" }],
   [["--log-level", "debug", "--log-json"], { logLevel: "debug", logJson: true }],
   [["--dump-dir=/tmp/d"], { dumpDir: "/tmp/d" }],
@@ -151,6 +155,10 @@ const REFUSED: [args: string[], error: string, hint?: string][] = [
   ],
   [
     ["--port=8080", "--upstream-url=http://127.0.0.1:8080/"],
+    "--upstream-url leads back to --port: every request would go in circles",
+  ],
+  [
+    ["--port=80", "--upstream-url=http://localhost/v1/responses"],
     "--upstream-url leads back to --port: every request would go in circles",
   ],
   [["a\n\x1b[31mb"], "unexpected argument 'a\\u000a\\u001b[31mb'"],
