@@ -56,7 +56,7 @@ ${toTable(others)}
 
 ## How cost grows
 
-One run each. ![latency and CPU per request by connections](connections.svg)
+![latency and CPU per request by connections](connections.svg)
 
 ${toTable(grows)}
 `;

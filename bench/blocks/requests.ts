@@ -15,10 +15,11 @@ export async function measureLoad(
   { site, settings }: Bench,
   peer: Running,
   connections: number,
+  seconds = settings.seconds,
 ): Promise<Measured> {
   const pids = peer.pids();
   const before = processorTimeUs(pids);
-  const run = await load(site.directory, peer.url, connections, settings.seconds);
+  const run = await load(site.directory, peer.url, connections, seconds);
   return { ...run, cpuUs: (processorTimeUs(pids) - before) / run.requests };
 }
 
