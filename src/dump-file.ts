@@ -110,8 +110,8 @@ async function isUtf8(part: number): Promise<boolean> {
 async function* pieces(part: number): AsyncGenerator<Buffer> {
   for (let offset = 0; ;) {
     const piece = readPiece(part, offset, PIECE_BYTES);
-    if (piece.length === 0) return;
-    yield piece;
+    if (piece.length > 0) yield piece;
+    if (piece.length < PIECE_BYTES) return;
     offset += piece.length;
     await new Promise(setImmediate);
   }

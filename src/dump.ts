@@ -14,7 +14,8 @@ const WARN_EVERY_MS = 10_000;
 
 /** Files that wait to be finished, each with a head in memory; those that come when there are so many are given up. */
 const MAX_UNFINISHED = 2000;
-const FILES_AT_A_TIME = 4;
+/** How long files are finished before events that have arrived have their turn. */
+const FINISHING_MS = 1;
 
 /** Fields that hold what opens doors. */
 const REDACTED = ["authorization", "cookie", "set-cookie", "api-key", "x-api-key", "proxy-authorization"];
@@ -42,11 +43,12 @@ export class Dump {
     await this.#finishing;
   }
 
-  /** A few files at a time, and in between whatever else waits has its turn. */
+  /** For a short while at a time, and in between whatever else waits has its turn. */
   async #finishAll(): Promise<void> {
     while (this.#unfinished.length > 0) {
       await new Promise((resolve) => setImmediate(resolve));
-      for (const work of this.#unfinished.splice(0, FILES_AT_A_TIME)) await work();
+      const until = performance.now() + FINISHING_MS;
+      while (this.#unfinished.length > 0 && performance.now() < until) await this.#unfinished.shift()!();
     }
     this.#finishing = undefined;
   }
