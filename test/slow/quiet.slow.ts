@@ -22,3 +22,22 @@ test("a connection that waits for a next request is closed within a minute, and 
   expect(performance.now() - since).toBeLessThan(65_000);
   expect(exchanging.closed).toBeUndefined();
 });
+
+test("connections that are busy are never closed as waiting ones, over more than a minute", async () => {
+  const upstream = new RawUpstream();
+  const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
+  const request = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
+  const until = performance.now() + 65_000;
+  const wires = await Promise.all(Array.from({ length: 16 }, () => open(proxy.port)));
+  await Promise.all(
+    wires.map(async (wire) => {
+      while (performance.now() < until) {
+        wire.received = "";
+        wire.send(request);
+        await wire.until(/ok$/);
+        expect(wire.closed).toBeUndefined();
+        upstream.requests.length = 0;
+      }
+    }),
+  );
+});
