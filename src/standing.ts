@@ -44,15 +44,17 @@ export async function standing(file: string, timeoutMs: number): Promise<Standin
   )?.[1];
   if (version === undefined) return stale(`port ${port} answers as another program`);
   const since = startOf(pid);
-  // The kernel gives process IDs again, within seconds to who wants one.
-  if (since !== undefined && since.getTime() > modified.getTime() + START_TOLERANCE_MS)
-    return stale(`process ${pid} is another, started later than the file was written`);
-  // Whoever takes the port over can answer as we do; but not as the file's user (or, where root has taken the file, the process's).
+  // Whoever takes the port over can answer as we do; but not as the file's user (or, where root has the file, the process's).
   const [listener, owner] = [listenerUid(port), uid === 0 ? processUid(pid) : uid];
   if (listener === "nobody")
     return stale(`port ${port} is another program's, on another address than 127.0.0.1`);
   if (listener !== undefined && owner !== undefined && listener !== owner)
     return stale(`port ${port} is user ${listener}'s, and the proxy was user ${owner}'s`);
+  // The kernel gives process IDs again, within seconds to who wants one, so where the process vouches for another user than root it
+  // must be older than the file. (Only there: the clock may have been set since.)
+  const vouches = uid === 0 && listener !== 0;
+  if (vouches && since !== undefined && since.getTime() > modified.getTime() + START_TOLERANCE_MS)
+    return stale(`process ${pid} is another, started later than the file was written`);
   return { alive: true, port, pid, version, since };
 }
 
