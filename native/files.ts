@@ -3,6 +3,7 @@
 // Not node:fs, which takes 0.9 ms to load in each of the two starts (Bun 1.4.5), of 13 in all; and what decides here, whose a file
 // is, is then one call that can be looked up (statx(2)).
 
+import { ARCHITECTURE } from "./architecture.ts";
 import { cString, struct, unmoved } from "./c-data.ts";
 import { check, errno, libc, ptr } from "./libc.ts";
 import { syscallNumber } from "./syscalls.ts";
@@ -21,8 +22,8 @@ export const O_EXCL = 0o200;
 export const O_NONBLOCK = 0o4000;
 export const O_PATH = 0o10000000;
 // These two have other values on aarch64 (fcntl.h).
-export const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000;
-export const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
+export const O_DIRECTORY = ARCHITECTURE === "arm64" ? 0o40000 : 0o200000;
+export const O_NOFOLLOW = ARCHITECTURE === "arm64" ? 0o100000 : 0o400000;
 
 /** By the four type bits of a mode (inode(7)). */
 const KINDS: Record<number, FileStatus["kind"]> = {

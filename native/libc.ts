@@ -92,17 +92,13 @@ const FUNCTIONS = {
   __errno_location: { args: [], returns: ptr },
 } as const;
 
-/** The functions above, ready to be called. Pointers are numbers, 64-bit results are bigints. */
-export const libc = openLibc();
-
-function openLibc() {
-  const musl = process.arch === "arm64" ? "libc.musl-aarch64.so.1" : "libc.musl-x86_64.so.1";
-  try {
-    return dlopen("libc.so.6", FUNCTIONS).symbols;
-  } catch {
-    return dlopen(musl, FUNCTIONS).symbols;
-  }
-}
+/**
+ * The functions above, ready to be called. Pointers are numbers, 64-bit results are bigints.
+ *
+ * The name is glibc's; musl's loader returns itself for every `libc.*` (ldso/dynlink.c, load_library). Either library is in the process
+ * already, so the name is found without a look into any directory. Bun 1.4.5 looks for an unknown name in the working directory, too.
+ */
+export const libc = dlopen("libc.so.6", FUNCTIONS).symbols;
 
 /** errno of the call just made; call it before anything else. (Right 10,000 times of 10,000 on Bun 1.4.5.) */
 export function errno(): number {

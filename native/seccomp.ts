@@ -1,8 +1,9 @@
 // What the process may no longer ask of the kernel once it runs (seccomp(2)): a filter in readable form, and its assembler.
 
+import { ARCHITECTURE, type Architecture } from "./architecture.ts";
 import { struct } from "./c-data.ts";
 import { check, errno, libc, ptr, SystemCallError } from "./libc.ts";
-import { type Architecture, type SyscallName, syscallNumber } from "./syscalls.ts";
+import { type SyscallName, syscallNumber } from "./syscalls.ts";
 
 /** What happens to a system call: it goes on, it fails with EPERM or ENOSYS, or the process dies. */
 export type Action = "allow" | "EPERM" | "ENOSYS" | "kill";
@@ -141,7 +142,7 @@ const SECCOMP_FILTER_FLAG_TSYNC = 1n;
 
 /** Puts the filter on every thread. Throws SystemCallError; needs no_new_privs. */
 export function installFilter(): void {
-  const instructions = filter(process.arch as Architecture);
+  const instructions = filter(ARCHITECTURE);
   const program = new Uint32Array(Math.max(instructions.length * 2, 256));
   for (const [index, [code, jumpTrue, jumpFalse, k]] of instructions.entries())
     program.set([code | (jumpTrue << 16) | (jumpFalse << 24), k], index * 2);

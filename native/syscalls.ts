@@ -1,5 +1,7 @@
 // System call numbers, by architecture; test/syscalls.test.ts compares them with the kernel's headers.
 
+import { ARCHITECTURE, type Architecture } from "./architecture.ts";
+
 /** Numbers on x86_64 and aarch64; undefined where the architecture has no such call. From number 424 on they are the same. */
 export const SYSCALLS = {
   accept4: [288, 242],
@@ -69,12 +71,11 @@ export const SYSCALLS = {
 } as const satisfies Record<string, readonly [x86_64: number, aarch64: number | undefined]>;
 
 export type SyscallName = keyof typeof SYSCALLS;
-export type Architecture = "x64" | "arm64";
 
 /** The number of a call on an architecture, undefined if it is not there. */
 export function syscallNumber(
   name: SyscallName,
-  architecture = process.arch as Architecture,
+  architecture: Architecture = ARCHITECTURE,
 ): number | undefined {
   return SYSCALLS[name][architecture === "x64" ? 0 : 1];
 }

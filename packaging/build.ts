@@ -1,6 +1,7 @@
 // The compiled program: for this machine, and with --all for every target, from runtimes whose checksums stand in bun.lock.
 
 import { copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
 
 import { type Target, TARGETS } from "./targets.ts";
 
@@ -27,50 +28,63 @@ export const FLAGS: readonly string[] = [
 ];
 
 const NAME = "responses-api-proxy";
-/** Where `npm run build` puts the program for this machine. */
-const HERE = `dist/${NAME}`;
-const RUNTIMES = "dist/runtimes";
+/** Where everything that is built goes. */
+const DIST = "dist";
 
 /** Where `npm run build:all` puts a target's program. */
-export const programOf = ({ name }: Target): string => `dist/responses-api-proxy-${name}`;
+export const programOf = ({ name }: Target, directory = DIST): string =>
+  `${directory}/responses-api-proxy-${name}`;
 
-/** Compiles the program into `outfile`, around the given runtime or the one that runs this. Throws where that fails. */
-function compile(outfile: string, runtime?: string): void {
-  const around = runtime === undefined ? [] : [`--compile-executable-path=${runtime}`];
-  run(["build", "src/main.ts", ...FLAGS, ...around, `--outfile=${outfile}`]);
+/**
+ * `process.arch` and `process.platform` as the target has them. Without this the bundler puts the building machine's in their place, also
+ * around another target's runtime (Bun 1.4.5), and the file asks the kernel for another processor's system calls.
+ */
+const definesOf = (cpu: string): string[] => [
+  `--define=process.arch=${JSON.stringify(cpu)}`,
+  `--define=process.platform="linux"`,
+];
+
+/** Compiles the program for this machine into `outfile`, around the runtime that runs this. Throws if that fails. */
+function compile(outfile: string): void {
+  run(["build", "src/main.ts", ...FLAGS, ...definesOf(process.arch), `--outfile=${outfile}`]);
 }
 
-/** Every target's program, and SHA256SUMS of them. */
-function compileAll(): void {
-  installRuntimes();
+/** Compiles every target's program into the directory, with SHA256SUMS of them. Throws if that fails. */
+export async function compileAll(directory = DIST): Promise<void> {
+  const runtimes = `${directory}/runtimes`;
+  installRuntimes(runtimes);
   for (const target of TARGETS) {
     // Always under the same name, because the name is compiled in, and then renamed: the same source, the same bytes.
-    compile(`${RUNTIMES}/${NAME}`, `${RUNTIMES}/node_modules/${target.runtime}/bin/bun`);
-    renameSync(`${RUNTIMES}/${NAME}`, programOf(target));
+    const outfile = `${runtimes}/${NAME}`;
+    const runtime = `--compile-executable-path=${runtimes}/node_modules/${target.runtime}/bin/bun`;
+    run(["build", "src/main.ts", ...FLAGS, ...definesOf(target.cpu), runtime, `--outfile=${outfile}`]);
+    renameSync(outfile, programOf(target, directory));
   }
-  rmSync(RUNTIMES, { recursive: true });
+  rmSync(runtimes, { recursive: true });
+  await writeChecksums(directory);
 }
 
 /** As sha256sum(1) writes and checks it. */
-async function writeChecksums(): Promise<void> {
+async function writeChecksums(directory: string): Promise<void> {
   const lines: string[] = [];
   for (const target of TARGETS) {
-    const digest = new Bun.CryptoHasher("sha256").update(await Bun.file(programOf(target)).bytes());
-    lines.push(`${digest.digest("hex")}  ${programOf(target).replace("dist/", "")}\n`);
+    const program = programOf(target, directory);
+    const digest = new Bun.CryptoHasher("sha256").update(await Bun.file(program).bytes());
+    lines.push(`${digest.digest("hex")}  ${basename(program)}\n`);
   }
-  writeFileSync("dist/SHA256SUMS", lines.join(""));
+  writeFileSync(`${directory}/SHA256SUMS`, lines.join(""));
 }
 
 /**
  * The targets' runtimes, as packages: the package manager compares each with its checksum in bun.lock, which `bun build --target`
  * (1.4.5), fetching the same packages by itself, has no way to be told.
  */
-function installRuntimes(): void {
-  rmSync(RUNTIMES, { recursive: true, force: true });
-  mkdirSync(RUNTIMES, { recursive: true });
-  for (const file of ["package.json", "bun.lock"]) copyFileSync(file, `${RUNTIMES}/${file}`);
+function installRuntimes(directory: string): void {
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory, { recursive: true });
+  for (const file of ["package.json", "bun.lock"]) copyFileSync(file, `${directory}/${file}`);
   const targets = ["--os=linux", "--cpu=*", "--libc=*"];
-  run(["install", `--cwd=${RUNTIMES}`, "--frozen-lockfile", "--ignore-scripts", ...targets]);
+  run(["install", `--cwd=${directory}`, "--frozen-lockfile", "--ignore-scripts", ...targets]);
 }
 
 function run(args: string[]): void {
@@ -81,9 +95,6 @@ function run(args: string[]): void {
 }
 
 if (import.meta.main) {
-  compile(HERE);
-  if (process.argv.includes("--all")) {
-    compileAll();
-    await writeChecksums();
-  }
+  compile(`${DIST}/${NAME}`);
+  if (process.argv.includes("--all")) await compileAll();
 }

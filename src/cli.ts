@@ -2,6 +2,7 @@
 
 import type { ArgsDef } from "citty";
 
+import { BUILT_FOR } from "../native/architecture.ts";
 import { description, name, version } from "../package.json" with { type: "json" };
 
 /** Every flag, with the sentence that --help shows. */
@@ -132,7 +133,7 @@ export async function usage(): Promise<string> {
 
 /** The text of --version. */
 export function versionLine(): string {
-  return `${name} ${version} (Bun ${Bun.version})`;
+  return `${name} ${version} (Bun ${Bun.version}, ${BUILT_FOR})`;
 }
 
 function plain(text: string): string {

@@ -9,7 +9,6 @@ import { run } from "./run.ts";
 import * as terminal from "./terminal.ts";
 
 async function main(): Promise<ExitCode> {
-  refuseOtherPlatforms();
   const [word, ...rest] = process.argv.slice(2);
   if (isCommand(word)) {
     // Here and not above: none of it is for the proxy itself, each start of which starts the program twice.
@@ -26,15 +25,6 @@ async function main(): Promise<ExitCode> {
   if (!isReborn(environment)) rebirth(options, environment);
   await run(options, environment);
   return EXIT.clean;
-}
-
-function refuseOtherPlatforms(): void {
-  if (process.platform === "linux" && (process.arch === "x64" || process.arch === "arm64")) return;
-  throw new UserError(
-    `only Linux on x64 and arm64 is supported, not ${process.platform} on ${process.arch}`,
-    EXIT.cannotStart,
-    ["nothing here could be promised elsewhere: what keeps the key from others are Linux system calls"],
-  );
 }
 
 function exitCodeOf(thrown: unknown): ExitCode {

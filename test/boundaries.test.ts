@@ -30,6 +30,7 @@ describe("in one place only", () => {
     ["Bun.serve", /\bBun\.serve\(/, ["src/server.ts"]],
     ["the key's value", /\bexposeForUpstream\(\)/, ["src/headers.ts", "src/key.ts"]],
     ["process.env", /\bprocess\.env\b/, ["src/main.ts"]],
+    ["process.arch", /\bprocess\.arch\b|\bos\.arch\b/, ["native/architecture.ts"]],
     ["execve", /\blibc\.execve\b/, ["native/process.ts"]],
   ];
   test.each(ONLY)("%s", (_what, pattern, files) => {

@@ -182,7 +182,7 @@ describe("refused with exit code 2", () => {
 });
 
 test("--version names Bun's version too", async () => {
-  const stdout = `responses-api-proxy ${version} (Bun 1.4.5)\n`;
+  const stdout = `responses-api-proxy ${version} (Bun 1.4.5, built for linux ${process.arch})\n`;
   expect(await runProgram({ args: ["--version"] })).toEqual({
     exitCode: 0,
     signal: null,

@@ -211,7 +211,7 @@ describe("installed under a hostile directory", () => {
     const ended = await runProgram({ binary: bin(), args: ["--version"] });
     expect(ended).toMatchObject({
       exitCode: 0,
-      stdout: `responses-api-proxy ${version} (Bun ${Bun.version})\n`,
+      stdout: `responses-api-proxy ${version} (Bun ${Bun.version}, built for linux ${process.arch})\n`,
     });
     expect((await runProgram({ binary: bin(), args: ["--port", "a b"] })).stderr).toContain("got 'a b'");
     expect((await runProgram({ binary: bin(), args: ["--bogus"] })).exitCode).toBe(2);

@@ -3,8 +3,9 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 
+import type { Architecture } from "../native/architecture.ts";
 import { type Action, DENIED, filter, type Instruction } from "../native/seccomp.ts";
-import { type Architecture, type SyscallName, syscallNumber, SYSCALLS } from "../native/syscalls.ts";
+import { type SyscallName, syscallNumber, SYSCALLS } from "../native/syscalls.ts";
 
 const ARCHITECTURES: Architecture[] = ["x64", "arm64"];
 const AUDIT = { x64: 0xc000003e, arm64: 0xc00000b7 };
