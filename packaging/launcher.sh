@@ -19,6 +19,14 @@ case $system/$machine in
       "nothing here could be promised elsewhere: what keeps the key from others are Linux system calls"
     ;;
 esac
+# The runtime's instructions for x64. A processor without them ends the program with SIGILL and without a word.
+if [ "$machine" = x86_64 ] && [ -r /proc/cpuinfo ]; then
+  for feature in sse4_2 popcnt; do
+    command -p grep -q -m 1 -w "$feature" /proc/cpuinfo ||
+      fail "this processor has no $feature, which the program requires (x86-64-v2)" \
+        "in a virtual machine, choose another processor model, such as the host's own"
+  done
+fi
 # The loader of glibc's is what a glibc program names in its header; where it is not there, only musl's can run. Where it is, musl's may
 # be what is installed all the same (Alpine with gcompat).
 targets="$target $target-musl"

@@ -262,6 +262,20 @@ describe("where there is no program for the machine: one line, a hint, exit code
   });
 });
 
+test.if(HERE.cpu === "x64")("an x64 processor that is too old: one line, a hint, exit code 1", async () => {
+  const launcher = `${import.meta.dir}/../packaging/launcher.sh`;
+  for (const feature of ["sse4_2", "popcnt"]) {
+    const pretend = `command() { case "$*" in *grep*${feature}*) return 1 ;; *) shift; "$@" ;; esac; }`;
+    const args = ["-c", `${pretend}; . "$0"`, launcher];
+    expect(await runProgram({ binary: "/bin/sh", args })).toEqual({
+      exitCode: 1,
+      signal: null,
+      stdout: "",
+      stderr: `responses-api-proxy: error: this processor has no ${feature}, which the program requires (x86-64-v2)\nresponses-api-proxy: hint: in a virtual machine, choose another processor model, such as the host's own\n`,
+    });
+  }
+});
+
 describe("the smoke test tells", () => {
   const smokes = async (script: string): Promise<string> => {
     const program = join(temporaryDirectory(), "program");
