@@ -24,6 +24,8 @@ export async function run(options: Options, environment: Environment): Promise<v
   const protections = harden(options);
   ignoreUserSignal();
 
+  // Started while the key is awaited, and waited for before anybody can connect: with no descriptor left it would end the program.
+  const thread = Upstream.startThread();
   const { authorization, missing } = readKeyFromStandardInput();
   if (options.strict && missing.length > 0) throw new UserError(notHeld(missing[0]!), EXIT.strict);
   // Not before: a handler could not run while read(2) waits, and without one these signals end the program as they end any other.
@@ -33,6 +35,7 @@ export async function run(options: Options, environment: Environment): Promise<v
 
   const upstream = new Upstream(options, authorization);
   const journal = new Journal(await openDump(options));
+  await thread;
   const server = listen(options, upstream, journal, ending.end);
   turnAwayWhenFull(server.port);
   const info =
@@ -42,7 +45,6 @@ export async function run(options: Options, environment: Environment): Promise<v
     reportStart(server.port, options, environment);
     reportProtections(protections, missing);
     notifyReady(environment, server.port);
-    await Upstream.startThread();
     compileAsUsual();
     await ending.asked;
     notifyStopping(environment);

@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
 
 import { Proxy, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
@@ -74,6 +75,44 @@ test.each(["", "--dump-dir"])(
     }
   },
 );
+
+test("connections that come the moment it listens, with 28 descriptors: it lives, and serves later", async () => {
+  // A start that is unlucky once in five needs several.
+  for (let start = 0; start < 12; start++) {
+    const port = freePort();
+    const launcher = ["sh", "-c", 'ulimit -n 28; exec "$0" "$@"'];
+    const starting = Proxy.start({
+      args: [`--port=${port}`, "--upstream-url=http://127.0.0.1:1/v1/responses"],
+      launcher,
+    });
+    let isReady = false;
+    const sockets: Socket[] = [];
+    const flood = async (): Promise<void> => {
+      while (!isReady) {
+        for (let count = 0; count < 40; count++) {
+          const socket = connect({ port, host: "127.0.0.1" });
+          socket.on("error", () => {}).once("connect", () => socket.write(REQUEST));
+          sockets.push(socket);
+        }
+        await new Promise(setImmediate);
+      }
+    };
+    const flooding = flood();
+    const proxy = await starting.finally(() => (isReady = true));
+    await flooding;
+    await proxy.waitForLine(/protections: /);
+    for (const socket of sockets) socket.destroy();
+    while ((await roundTrip(proxy.port, REQUEST)).status !== 502);
+    expect((await proxy.stop()).exitCode).toBe(0);
+  }
+});
+
+/** A port that nobody listens on. */
+function freePort(): number {
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  listener.stop(true);
+  return listener.port;
+}
 
 /** Processor time that the process has used, user and system. */
 function processorSeconds(pid: number): number {
