@@ -58,15 +58,33 @@ function refuseForeignHost({ headers }: Head): Refusal | undefined {
 }
 
 /**
- * Browsers send Origin with every cross-origin POST and Sec-Fetch-Site with everything, an <img> included; neither can be
- * suppressed by a page (Fetch §2.2.2, forbidden request-headers). Sec-Fetch-Mode alone is no sign: Node's fetch sends it.
+ * What a browser adds by itself and a page cannot suppress (Fetch §2.2.2, forbidden request-headers): Origin with every cross-origin POST,
+ * the Sec-Fetch fields with everything, an <img> included (W3C Fetch Metadata). `Sec-Fetch-Site: none` is no exception: a URL that the user
+ * has typed keeps it over the redirects that a site answers with. Browsers without these fields send Referer, or their name.
  */
+const FROM_BROWSERS = [
+  "origin",
+  "referer",
+  "sec-fetch-dest",
+  "sec-fetch-site",
+  "sec-fetch-storage-access",
+  "sec-fetch-user",
+] as const;
+
+/** Browsers by their User-Agent: all large ones begin with Mozilla, for reasons of history. */
+const BROWSER_NAMES = /^\s*Mozilla\/|\b(dillo|e?links|lynx|netsurf|opera|w3m)\b/i;
+
 function refuseBrowserRequests({ headers }: Head): Refusal | undefined {
-  const site = headers.get("sec-fetch-site");
-  if (!headers.has("origin") && (site === null || site === "none")) return undefined;
+  // Node's fetch sends this one, and always this value.
+  const mode = headers.get("sec-fetch-mode");
+  const isProgram =
+    !FROM_BROWSERS.some((name) => headers.has(name)) &&
+    (mode === null || mode === "cors") &&
+    !BROWSER_NAMES.test(headers.get("user-agent") ?? "");
+  if (isProgram) return undefined;
   return {
     code: "browser_refused",
-    message: `refused by responses-api-proxy: requests from web pages do not pass (Origin, Sec-Fetch-Site); only POST ${ROUTE} from programs does`,
+    message: `refused by responses-api-proxy: requests from web browsers do not pass (Origin, Referer, Sec-Fetch-*, User-Agent); only POST ${ROUTE} from programs does`,
   };
 }
 
