@@ -1,4 +1,4 @@
-// One datagram to a Unix socket (unix(7)), which is how a service manager is told things.
+// Datagrams to a Unix socket (unix(7)), which is how a service manager is told things.
 
 import { cString, struct } from "./c-data.ts";
 import { close } from "./files.ts";
@@ -14,10 +14,10 @@ const FAMILY_BYTES = 2;
 /** sizeof(sun_path); a path needs one for its NUL. */
 const MAX_NAME_BYTES = 108;
 
-/** Sends the text to the socket of that name, a path or `@` and an abstract name. Throws SystemCallError. */
-export function sendDatagram(name: string, text: string): void {
+/** A descriptor connected to the socket of that name, a path or `@` and an abstract name. Throws SystemCallError. */
+export function connectDatagram(name: string): number {
   const bytes = Buffer.from(name);
-  if (bytes.length >= MAX_NAME_BYTES) throw new SystemCallError("sendto", ENAMETOOLONG);
+  if (bytes.length >= MAX_NAME_BYTES) throw new SystemCallError("connect", ENAMETOOLONG);
   // struct sockaddr_un { sa_family_t sun_family; char sun_path[108]; }; an abstract name begins with a NUL and ends with the length.
   const address = struct();
   address.writeUInt16LE(AF_UNIX, 0);
@@ -26,9 +26,15 @@ export function sendDatagram(name: string, text: string): void {
   const length = FAMILY_BYTES + bytes.length + (name.startsWith("@") ? 0 : 1);
   const fd = check("socket", libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   try {
-    const count = BigInt(Buffer.byteLength(text));
-    check("sendto", libc.sendto(fd, cString(text), count, MSG_DONTWAIT | MSG_NOSIGNAL, address, length));
-  } finally {
+    check("connect", libc.connect(fd, address, length));
+    return fd;
+  } catch (error) {
     close(fd);
+    throw error;
   }
+}
+
+/** Sends the text as one datagram. Throws SystemCallError. */
+export function sendDatagram(fd: number, text: string): void {
+  check("send", libc.send(fd, cString(text), BigInt(Buffer.byteLength(text)), MSG_DONTWAIT | MSG_NOSIGNAL));
 }

@@ -36,8 +36,8 @@ const FUNCTIONS = {
   fcntl: { args: [i32, i32, i64], returns: i32 },
   // int socket(int domain, int type, int protocol)
   socket: { args: [i32, i32, i32], returns: i32 },
-  // ssize_t sendto(int sockfd, const void *buf, size_t len, int flags, const struct sockaddr *dest_addr, socklen_t addrlen)
-  sendto: { args: [i32, ptr, u64, i32, ptr, i32], returns: i64 },
+  // int connect(int sockfd, const struct sockaddr *addr, socklen_t addrlen)
+  connect: { args: [i32, ptr, i32], returns: i32 },
   // int getsockopt(int sockfd, int level, int optname, void *optval, socklen_t *optlen)
   getsockopt: { args: [i32, i32, i32, ptr, ptr], returns: i32 },
   // int getsockname(int sockfd, struct sockaddr *addr, socklen_t *addrlen)

@@ -115,15 +115,13 @@ function lockMemory(missing: Missing[]): boolean {
 
 /** What of the sandbox holds. */
 function shutUp(missing: Missing[]): string[] {
+  // Before the filter, which leaves no way to ask.
+  const abi = landlockAbi();
   const { filter, executableGain } = shutOff();
   const layers: [name: string, holds: boolean, what: string][] = [
-    [`landlock(abi ${landlockAbi()})`, isShutIn(), "files and ports are not restricted (landlock)"],
-    ["ports", landlockAbi() >= 4, "TCP ports are not restricted (landlock before ABI 4, Linux 6.7)"],
-    [
-      "signals",
-      landlockAbi() >= 6,
-      "signals to others are not restricted (landlock before ABI 6, Linux 6.12)",
-    ],
+    [`landlock(abi ${abi})`, isShutIn(), "files and ports are not restricted (landlock)"],
+    ["ports", abi >= 4, "TCP ports are not restricted (landlock before ABI 4, Linux 6.7)"],
+    ["signals", abi >= 6, "signals to others are not restricted (landlock before ABI 6, Linux 6.12)"],
     ["seccomp", filter, "system calls are not restricted (seccomp)"],
     ["mdwe", executableGain, "memory can become executable (PR_SET_MDWE)"],
   ];

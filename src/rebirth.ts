@@ -45,6 +45,8 @@ export function isReborn(environment: Environment): boolean {
  */
 export function rebirth(options: Options, environment: Environment): never {
   forbidInspection();
+  // For what others must be able to read, whatever the caller's umask says; the proxy itself has no chmod(2) left.
+  process.umask(0o022);
   const proxy = unclearProxy(environment);
   if (proxy !== undefined) {
     throw new UserError(`${proxy} must be a URL such as http://proxy.example:3128`, undefined, [

@@ -12,7 +12,7 @@ import type { Options } from "./options.ts";
 import { turnAwayWhenFull } from "./overload.ts";
 import { writeServerInfo } from "./server-info.ts";
 import { listen } from "./server.ts";
-import { notifyReady, notifyStopping } from "./service-manager.ts";
+import { ServiceManager } from "./service-manager.ts";
 import * as terminal from "./terminal.ts";
 import { Upstream } from "./upstream.ts";
 
@@ -21,6 +21,7 @@ const MAX_FINISHING_MS = 5000;
 
 /** Runs until it is asked to end. Throws UserError where it cannot start. */
 export async function run(options: Options, environment: Environment): Promise<void> {
+  const manager = new ServiceManager(environment);
   const protections = harden(options);
   ignoreUserSignal();
 
@@ -44,10 +45,10 @@ export async function run(options: Options, environment: Environment): Promise<v
     process.on("exit", () => info?.remove());
     reportStart(server.port, options, environment);
     reportProtections(protections, missing);
-    notifyReady(environment, server.port);
+    manager.ready(server.port);
     compileAsUsual();
     await ending.asked;
-    notifyStopping(environment);
+    manager.stopping();
     info?.remove();
     await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
     await Promise.race([journal.finish(), ending.insisted, Bun.sleep(MAX_FINISHING_MS)]);

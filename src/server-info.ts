@@ -1,7 +1,7 @@
 // The one-line file that tells programs where the proxy is: {"port":N,"pid":N}.
 
 import { Directory } from "../native/directory.ts";
-import { changeMode, close, type FileStatus, statusOf, writeText } from "../native/files.ts";
+import { close, type FileStatus, statusOf, writeText } from "../native/files.ts";
 import { randomHex } from "../native/memory.ts";
 import { causeOf, UserError } from "./errors.ts";
 import { basename, dirname } from "./paths.ts";
@@ -83,12 +83,11 @@ function refuseToReplace(path: string, found: FileStatus): void {
   ]);
 }
 
+/** Clients are other users, who must be able to read the file: that is why the umask is set before the second start. */
 function create(directory: Directory, name: string, text: string): FileStatus {
   const fd = directory.create(name, 0o644);
   try {
     writeText(fd, text);
-    // Clients are other users, whatever the umask says.
-    changeMode(fd, 0o644);
     return statusOf(fd);
   } finally {
     close(fd);

@@ -43,7 +43,7 @@ describe("NOTIFY_SOCKET", () => {
   test("that nobody listens to is a warning, and the proxy serves", async () => {
     const proxy = await Proxy.start({ env: { NOTIFY_SOCKET: join(temporaryDirectory(), "nobody") } });
     await proxy.waitForLine(
-      /warning: the service manager cannot be told \(NOTIFY_SOCKET, sendto: ENOENT\)\n/,
+      /warning: the service manager cannot be told \(NOTIFY_SOCKET, connect: ENOENT\)\n/,
     );
     expect((await proxy.stop()).exitCode).toBe(0);
   });
@@ -51,7 +51,7 @@ describe("NOTIFY_SOCKET", () => {
   test("that is too long for a socket's name is a warning", async () => {
     const proxy = await Proxy.start({ env: { NOTIFY_SOCKET: `/${"x".repeat(200)}` } });
     await proxy.waitForLine(
-      /warning: the service manager cannot be told \(NOTIFY_SOCKET, sendto: ENAMETOOLONG\)\n/,
+      /warning: the service manager cannot be told \(NOTIFY_SOCKET, connect: ENAMETOOLONG\)\n/,
     );
     await proxy.stop();
   });
@@ -60,7 +60,9 @@ describe("NOTIFY_SOCKET", () => {
     const name = `@responses-api-proxy-test-${process.pid}`;
     const manager = new DatagramSocket(name);
     const proxy = await Proxy.start({ env: { NOTIFY_SOCKET: name } });
-    await proxy.waitForLine(/warning: the service manager cannot be told \(NOTIFY_SOCKET, sendto: EPERM\)\n/);
+    await proxy.waitForLine(
+      /warning: the service manager cannot be told \(NOTIFY_SOCKET, connect: EPERM\)\n/,
+    );
     await proxy.stop();
     expect(await manager.receive()).toBeUndefined();
   });

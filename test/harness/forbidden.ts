@@ -2,11 +2,13 @@
 // would, and writes what came of each to standard output as a line of JSON.
 
 import { spawnSync } from "node:child_process";
-import { closeSync, openSync, promises, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, constants, openSync, promises, truncateSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 
 // Put in by the build: the program has no other way to be told.
 declare const FORBIDDEN_FILE: string;
+/** A file of the user's own, outside the directories that may be written. */
+declare const CHANGED_FILE: string;
 declare const OTHER_PORT: number;
 declare const OTHER_PID: number;
 
@@ -30,35 +32,84 @@ const binding = (port: number): Promise<unknown> =>
       .listen(port, "127.0.0.1", () => resolve(0)),
   );
 
+/** Numbers on x86_64 and aarch64 of what nothing in the program calls (asm/unistd.h). */
+const FORBIDDEN = {
+  ptrace: [101, 117],
+  unshare: [272, 97],
+  setns: [308, 268],
+  bpf: [321, 280],
+  io_uring_setup: [425, 425],
+  keyctl: [250, 219],
+  munlockall: [152, 231],
+  memfd_create: [319, 279],
+  pidfd_open: [434, 434],
+  pidfd_send_signal: [424, 424],
+  process_vm_readv: [310, 270],
+  perf_event_open: [298, 241],
+  userfaultfd: [323, 282],
+  kcmp: [312, 272],
+  shmget: [29, 194],
+  msgget: [68, 186],
+  semget: [64, 190],
+  setpriority: [141, 140],
+  timer_create: [222, 107],
+  fchmodat: [268, 53],
+  fchownat: [260, 54],
+  setxattr: [188, 5],
+  linkat: [265, 37],
+  symlinkat: [266, 36],
+  mount: [165, 40],
+  seccomp: [317, 277],
+} as const;
+
+const PR_SET_DUMPABLE = 4n;
+const TIOCSTI = 0x5412n;
+const F_SETOWN = 8n;
+const RLIMIT_CPU = 0n;
+
 async function tryAll(): Promise<void> {
   const { libc, errno } = await import("../../native/libc.ts");
-  const { syscallNumber } = await import("../../native/syscalls.ts");
+  const { cString, struct } = await import("../../native/c-data.ts");
+  const { ptr } = await import("bun:ffi");
+  const { ARCHITECTURE } = await import("../../native/architecture.ts");
   const { getSystemErrorName } = await import("node:util");
-  const call = (name: Parameters<typeof syscallNumber>[0], a = 0n): string => {
-    const result = libc.syscall(BigInt(syscallNumber(name)!), a, 0n, 0n, 0n, 0n, 0n);
-    return result === -1n ? getSystemErrorName(-errno()) : "OK";
-  };
+  const resultOf = (result: bigint | number): string =>
+    Number(result) === -1 ? getSystemErrorName(-errno()) : "OK";
+  const call = (numbers: readonly [number, number], a = 0n, b = 0n, c = 0n, d = 0n): string =>
+    resultOf(libc.syscall(BigInt(numbers[ARCHITECTURE === "x64" ? 0 : 1]), a, b, c, d, 0n, 0n));
+  const path = BigInt(ptr(cString(CHANGED_FILE)));
   const results = {
     "write, sync": await attempt(() => writeFileSync(FORBIDDEN_FILE, "x")),
     "write, async": await attempt(() => promises.writeFile(FORBIDDEN_FILE, "x")),
     "write, Bun.write": await attempt(() => Bun.write(FORBIDDEN_FILE, "x")),
     "write to a file that is there": await attempt(() => closeSync(openSync("/dev/zero", "r+"))),
+    truncate: await attempt(() => truncateSync(CHANGED_FILE)),
+    "open(O_TRUNC)": await attempt(() => closeSync(openSync(CHANGED_FILE, constants.O_TRUNC))),
+    chmod: await attempt(() => chmodSync(CHANGED_FILE, 0o666)),
     "connect elsewhere": await attempt(() => connecting(OTHER_PORT)),
     "bind elsewhere": await attempt(() => binding(OTHER_PORT + 1)),
     spawn: await attempt(() => {
       const { error } = spawnSync("/bin/true");
       if (error !== undefined) throw error;
     }),
-    "Bun.spawn": await attempt(() => Bun.spawnSync(["/bin/true"])),
+    "Bun.spawn": await attempt(() => {
+      Bun.spawnSync(["/bin/true"]);
+    }),
     "kill outside": await attempt(() => process.kill(OTHER_PID, 0)),
+    "limit another process": call([302, 261], BigInt(OTHER_PID), RLIMIT_CPU, BigInt(ptr(struct()))),
     "setuid(0)": await attempt(() => process.setuid!(0)),
-    ptrace: call("ptrace", 0xffffn),
-    unshare: call("unshare", 0x10000000n),
-    bpf: call("bpf"),
-    io_uring_setup: call("io_uring_setup"),
-    keyctl: call("keyctl"),
-    munlockall: call("munlockall"),
-    "dumpable again": call("prctl", 4n),
+    "a Unix socket": resultOf(libc.socket(1, 1, 0)),
+    "a netlink socket": resultOf(libc.socket(16, 3, 0)),
+    "a VSOCK socket": resultOf(libc.socket(40, 1, 0)),
+    "type into the terminal": call([16, 29], 1n, TIOCSTI, path),
+    "have a descriptor signal": resultOf(libc.fcntl(1, Number(F_SETOWN), BigInt(OTHER_PID))),
+    "dumpable again": resultOf(libc.prctl(Number(PR_SET_DUMPABLE), 1n, 0n, 0n, 0n)),
+    ...Object.fromEntries(
+      Object.entries(FORBIDDEN).map(([name, numbers]) => [
+        name,
+        name === "fchmodat" ? call(numbers, -100n, path, 0o666n) : call(numbers),
+      ]),
+    ),
   };
   process.stdout.write(`${JSON.stringify(results)}\n`);
 }
