@@ -1,7 +1,9 @@
-// A dumped body, which is on disk, becomes a JSON file: parsed where it parses, as text where it is UTF-8, else as base64.
+// A dumped body, which is on disk, becomes part of a JSON file: as it is if it is JSON, as text if it is UTF-8, else as base64.
 
 import type { Directory } from "../native/directory.ts";
-import { close, readAt, statusOf, writeAll } from "../native/files.ts";
+import { close, readAt, writeAll } from "../native/files.ts";
+import { SystemCallError } from "../native/libc.ts";
+import { JsonScanner } from "./json-scanner.ts";
 
 type Fields = { name: string; value: string }[];
 
@@ -9,8 +11,6 @@ type Fields = { name: string; value: string }[];
 export type DumpedHead =
   { method: string; url: string; headers: Fields } | { status: number; headers: Fields };
 
-/** Larger bodies are kept as text: parsing takes the event loop for 10 ms a megabyte, and streams must not wait. */
-const MAX_PARSED_BYTES = 1024 * 1024;
 /** A multiple of three, so that the base64 of the pieces is that of the whole. */
 const PIECE_BYTES = 48 * 1024;
 
@@ -38,72 +38,38 @@ export async function finishDump(directory: Directory, name: string, head: Dumpe
 }
 
 async function writeBody(part: number, json: number): Promise<void> {
-  const parsing = textThatParses(part);
-  if (parsing !== undefined) {
-    writeAll(json, Buffer.from(indent(parsing)));
-    return;
-  }
-  const isText = await isUtf8(part);
-  writeAll(json, Buffer.from(isText ? '"' : '{\n    "base64": "'));
+  const kind = await kindOf(part);
+  writeAll(json, Buffer.from(BEFORE[kind]));
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   for await (const piece of pieces(part)) {
-    const text = isText ? decoder.decode(piece, { stream: true }) : piece.toString("base64");
-    writeAll(json, Buffer.from(JSON.stringify(text).slice(1, -1)));
-  }
-  writeAll(json, Buffer.from(isText ? '"' : '"\n  }'));
-}
-
-/** The body, if it is JSON; an empty text if there is none. */
-function textThatParses(part: number): string | undefined {
-  const { size } = statusOf(part);
-  if (size === 0) return '""';
-  if (size > MAX_PARSED_BYTES) return undefined;
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(readPiece(part, 0, size));
-    JSON.parse(text);
-    return text;
-  } catch {
-    return undefined;
-  }
-}
-
-/**
- * The same JSON, a value on a line, as JSON.stringify indents it; but numbers, repeated names and all else stay as they were sent, and
- * what lies deeper than MAX_INDENTED stays on its line, so that no body grows without measure.
- */
-function indent(json: string): string {
-  let depth = 1;
-  const line = (): string => (depth > MAX_INDENTED ? "" : `\n${"  ".repeat(depth)}`);
-  return json.replace(TOKEN, (token) => {
-    const first = token[0]!;
-    if (first === '"') return token;
-    if (token.length > 1 && (first === "{" || first === "[")) return first === "{" ? "{}" : "[]";
-    if (first === "{" || first === "[") {
-      depth++;
-      return `${token}${line()}`;
+    if (kind === "json") writeAll(json, piece);
+    else {
+      const text = kind === "text" ? decoder.decode(piece, { stream: true }) : piece.toString("base64");
+      writeAll(json, Buffer.from(JSON.stringify(text).slice(1, -1)));
     }
-    if (first === "}" || first === "]") {
-      const end = depth > MAX_INDENTED;
-      depth--;
-      return end ? token : `${line()}${token}`;
-    }
-    if (first === ",") return `${token}${line()}`;
-    return first === ":" ? ": " : "";
-  });
+  }
+  writeAll(json, Buffer.from(AFTER[kind]));
 }
 
-const MAX_INDENTED = 12;
-/** A string, an empty object or array, a mark, or blanks; numbers and literals are what stands between. */
-const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|\{\s*\}|\[\s*\]|[{}[\],:]|\s+/g;
+type Kind = "json" | "text" | "bytes";
+const BEFORE: Record<Kind, string> = { json: "", text: '"', bytes: '{\n    "base64": "' };
+const AFTER: Record<Kind, string> = { json: "", text: '"', bytes: '"\n  }' };
 
-async function isUtf8(part: number): Promise<boolean> {
+/** JSON goes into the file as it came: numbers, escapes, order and blanks untouched, and no larger than it was. */
+async function kindOf(part: number): Promise<Kind> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
+  const scanner = new JsonScanner();
+  let isJson = true;
   try {
-    for await (const piece of pieces(part)) decoder.decode(piece, { stream: true });
+    for await (const piece of pieces(part)) {
+      decoder.decode(piece, { stream: true });
+      isJson &&= scanner.push(piece);
+    }
     decoder.decode();
-    return true;
-  } catch {
-    return false;
+    return isJson && scanner.end() ? "json" : "text";
+  } catch (error) {
+    if (error instanceof SystemCallError) throw error;
+    return "bytes";
   }
 }
 
