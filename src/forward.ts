@@ -1,6 +1,6 @@
 // One exchange: a client's request to the upstream, the upstream's answer to the client. Bytes are never parsed or changed.
 
-import { type Clock, receiveBody } from "./body.ts";
+import { type Clock, receiveBody, releaseBuffer, reserveBuffer } from "./body.ts";
 import { causeOf, type ErrorCode, errorResponse } from "./errors.ts";
 import { hasCertainEnd, toClient, toUpstream } from "./headers.ts";
 import type { Journal } from "./journal.ts";
@@ -16,8 +16,9 @@ export async function forward(
 ): Promise<Response> {
   const exchange = journal.begin(request);
   const headers = toUpstream(request.headers, upstream.authorization);
+  const reserved = reserveBuffer(request);
   try {
-    const body = await receiveBody(request, clock, exchange);
+    const body = await receiveBody(request, reserved, clock, exchange);
     const answer = await upstream.send(headers, body, request.signal);
     if (!upstream.isHttp2 && !hasCertainEnd(answer)) throw new UncertainEnd(answer);
     toClient(answer.headers);
@@ -29,6 +30,8 @@ export async function forward(
     const answer = failedExchange(error, journal, request.signal);
     exchange?.fail(answer.status, error, request.signal);
     return answer;
+  } finally {
+    releaseBuffer(reserved);
   }
 }
 

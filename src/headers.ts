@@ -52,7 +52,8 @@ export function toClient(upstream: Headers): void {
 }
 
 /**
- * Whether the end of an HTTP/1.x answer can be told from a break: by a length or by chunks (RFC 9112 §6.3). One that ends where its
+ * Whether the end of an HTTP/1.x answer can be told from a break: by a length, or by chunks as the last of its codings
+ * (RFC 9112 §6.3). One that ends where its
  * connection ends cannot, and Bun 1.4.5 takes a reset, and TLS without close_notify, for that end.
  */
 export function hasCertainEnd({
@@ -60,11 +61,11 @@ export function hasCertainEnd({
   headers,
 }: {
   status: number;
-  headers: Pick<Headers, "has">;
+  headers: Pick<Headers, "get" | "has">;
 }): boolean {
-  return (
-    status === 204 || status === 304 || headers.has("content-length") || headers.has("transfer-encoding")
-  );
+  if (status === 204 || status === 304) return true;
+  const coding = headers.get("transfer-encoding");
+  return coding === null ? headers.has("content-length") : /(^|,)\s*chunked\s*$/i.test(coding);
 }
 
 function dropHopByHop(headers: Headers): void {

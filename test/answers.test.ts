@@ -263,6 +263,9 @@ describe("where the upstream gives no answer that can be passed on", () => {
 describe("where the end of its answer could not be told from a break", () => {
   const UNCERTAIN: [name: string, head: string][] = [
     ["neither a length nor chunks", "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\n"],
+    ["Transfer-Encoding: identity", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n"],
+    ["Transfer-Encoding: gzip", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"],
+    ["an empty Transfer-Encoding", "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n\r\n"],
     ["HTTP/1.0 without a length", "HTTP/1.0 200 OK\r\nContent-Type: a/b\r\n\r\n"],
   ];
   test.each(UNCERTAIN)("%s", async (_name, head) => {
