@@ -135,6 +135,10 @@ export const ENOENT = 2;
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const EACCES = 13;
+export const EINVAL = 22;
+export const EROFS = 30;
+export const ENOSYS = 38;
+export const EOPNOTSUPP = 95;
 
 /** node:util has the names, and takes a millisecond to load; a start that goes well needs none. */
 function errnoName(number: number): string {

@@ -25,7 +25,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   ignoreUserSignal();
 
   const { authorization, missing } = readKeyFromStandardInput();
-  if (options.strict && missing.length > 0) throw new UserError(notHeld(missing[0]!), EXIT.strict);
+  if (options.strict && missing.length > 0) throw new UserError(notHeld(missing.join(", ")), EXIT.strict);
   // Not before: a handler could not run while read(2) waits, and without one these signals end the program as they end any other.
   const ending = endings();
   replaceByNull(0);
@@ -33,7 +33,7 @@ export async function run(options: Options, environment: Environment): Promise<v
 
   const upstream = new Upstream(options, authorization);
   const journal = new Journal(await openDump(options));
-  const server = listen(options, upstream, journal, ending.end);
+  const server = listen(options, upstream, journal, () => ending.end("GET /shutdown"));
   turnAwayWhenFull(server.port);
   const info =
     options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, server.port);
@@ -44,7 +44,8 @@ export async function run(options: Options, environment: Environment): Promise<v
     notifyReady(environment, server.port);
     await Upstream.startThread();
     compileAsUsual();
-    await ending.asked;
+    const cause = await ending.asked;
+    reportEnding(cause, server.inFlight());
     notifyStopping(environment);
     info?.remove();
     await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
@@ -72,25 +73,28 @@ function ignoreUserSignal(): void {
   process.on("SIGUSR1", () => {});
 }
 
+const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+/** What may ask the program to end. */
+type Cause = (typeof SIGNALS)[number] | "GET /shutdown";
+
 type Endings = {
-  end: () => void;
-  /** Resolved by the first signal or GET /shutdown. */
-  asked: Promise<void>;
+  end: (cause: Cause) => void;
+  /** Resolved by the first signal or GET /shutdown, with which of them it was. */
+  asked: Promise<Cause>;
   /** Resolved by a signal after that. */
   insisted: Promise<void>;
 };
 
 /** SIGTERM, SIGINT and SIGHUP end the program; a second one ends it at once. */
 function endings(): Endings {
-  const asked = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<Cause>();
   const insisted = Promise.withResolvers<void>();
   let isEnding = false;
-  const end = (): void => {
+  const end = (cause: Cause): void => {
     isEnding = true;
-    asked.resolve();
+    asked.resolve(cause);
   };
-  const onSignal = (): void => (isEnding ? insisted.resolve() : end());
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, onSignal);
+  for (const signal of SIGNALS) process.on(signal, () => (isEnding ? insisted.resolve() : end(signal)));
   return { end, asked: asked.promise, insisted: insisted.promise };
 }
 
@@ -108,6 +112,11 @@ function reportStart(port: number, { upstreamUrl, dumpDir }: Options, environmen
     });
   if (dumpDir !== undefined)
     terminal.warning(`every request and answer is written to ${dumpDir}, prompts included`);
+}
+
+function reportEnding(cause: Cause, inFlight: number): void {
+  const text = `${cause}: ending, ${inFlight} ${inFlight === 1 ? "exchange" : "exchanges"} in flight`;
+  terminal.info(text, { event: "ending", cause, in_flight: inFlight });
 }
 
 function reportProtections({ held, missing }: Protections, missingForKey: readonly string[]): void {

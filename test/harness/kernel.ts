@@ -1,0 +1,94 @@
+// Executes a command on what it takes for another kernel: some system calls fail, or Landlock is an older one. As root:
+// `bun kernel.ts '{"landlock_create_ruleset":"ENOSYS"}' COMMAND…` or `'{"landlockAbi":2}'`.
+//
+// A seccomp filter makes the calls fail. For the version of Landlock it asks a second process, which lives as long as the first; all
+// else is the real kernel's doing, so what an old Landlock cannot forbid is indeed not forbidden.
+
+import { constants } from "node:os";
+
+import { check, libc, ptr, SystemCallError } from "../../native/libc.ts";
+import { execute } from "../../native/process.ts";
+import { type SyscallName, syscallNumber } from "../../native/syscalls.ts";
+
+const SET_MODE_FILTER = 1n;
+const NEW_LISTENER = 1n << 3n;
+const ALLOW = 0x7fff0000;
+const USER_NOTIF = 0x7fc00000;
+const ERRNO = 0x00050000;
+const NOTIF_RECV = 0xc0502100n;
+const NOTIF_SEND = 0xc0182101n;
+const IOCTL = process.arch === "arm64" ? 29n : 16n;
+const LISTENER = 3;
+const POLLIN = 1;
+
+const [spec = "", ...command] = process.argv.slice(2);
+if (spec === "answer") answer(Number(command[0]), Number(command[1]));
+else begin(JSON.parse(spec));
+
+function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<string, string>): never {
+  type Instruction = [code: number, jumpTrue: number, jumpFalse: number, k: number];
+  const load = (offset: number): Instruction => [0x20, 0, 0, offset];
+  const unless = (value: number, skip: number): Instruction => [0x15, 0, skip, value];
+  const result = (value: number): Instruction => [0x06, 0, 0, value];
+  const number = (name: string): number => syscallNumber(name as SyscallName)!;
+  const errors = constants.errno as Record<string, number>;
+  const failures = Object.entries(failing).flatMap(([name, error]) => [
+    unless(number(name), 1),
+    result(ERRNO | errors[error]!),
+  ]);
+  // The question for the version has a 1 as its third argument.
+  const version =
+    landlockAbi === undefined
+      ? []
+      : [unless(number("landlock_create_ruleset"), 3), load(32), unless(1, 1), result(USER_NOTIF)];
+  const listener = install([load(0), ...failures, ...version, result(ALLOW)], landlockAbi !== undefined);
+  if (landlockAbi !== undefined) {
+    Bun.spawn([process.execPath, import.meta.path, "answer", String(process.pid), String(landlockAbi)], {
+      stdio: ["ignore", "ignore", "ignore", listener],
+    });
+  }
+  const variables = Object.entries(process.env).map(([name, value]) => `${name}=${value}`);
+  return execute(Bun.which(command[0]!) ?? command[0]!, command, variables);
+}
+
+/** The listener's descriptor, if there is to be one. */
+function install(
+  instructions: [code: number, jumpTrue: number, jumpFalse: number, k: number][],
+  listens: boolean,
+): number {
+  const program = new Uint32Array(1024);
+  for (const [index, [code, jumpTrue, jumpFalse, k]] of instructions.entries())
+    program.set([code | (jumpTrue << 16) | (jumpFalse << 24), k], index * 2);
+  const header = Buffer.alloc(1024);
+  header.writeUInt16LE(instructions.length, 0);
+  header.writeBigUInt64LE(BigInt(ptr(program)), 8);
+  const number = BigInt(syscallNumber("seccomp")!);
+  const flags = listens ? NEW_LISTENER : 0n;
+  return check("seccomp", libc.syscall(number, SET_MODE_FILTER, flags, BigInt(ptr(header)), 0n, 0n, 0n));
+}
+
+/** Answers each question with `value`, until the process that asks is gone. */
+function answer(parent: number, value: number): void {
+  const poll = Buffer.alloc(1024);
+  poll.writeInt32LE(LISTENER, 0);
+  poll.writeInt16LE(POLLIN, 4);
+  const ioctl = (request: bigint, argument: Buffer): void => {
+    const result = libc.syscall(IOCTL, BigInt(LISTENER), request, BigInt(ptr(argument)), 0n, 0n, 0n);
+    check("ioctl", result);
+  };
+  while (process.ppid === parent) {
+    if (libc.poll(poll, 1n, 50) <= 0) continue;
+    const question = Buffer.alloc(1024);
+    const reply = Buffer.alloc(1024);
+    try {
+      ioctl(NOTIF_RECV, question);
+      // struct seccomp_notif_resp { __u64 id; __s64 val; __s32 error; __u32 flags; }
+      question.copy(reply, 0, 0, 8);
+      reply.writeBigInt64LE(BigInt(value), 8);
+      ioctl(NOTIF_SEND, reply);
+    } catch (error) {
+      // Whoever asked is gone.
+      if (!(error instanceof SystemCallError)) throw error;
+    }
+  }
+}
