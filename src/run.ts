@@ -33,7 +33,7 @@ export async function run(options: Options, environment: Environment): Promise<v
 
   const upstream = new Upstream(options, authorization);
   const journal = new Journal(await openDump(options));
-  const server = listen(options, upstream, journal, () => ending.end("GET /shutdown"));
+  const server = listen(options, upstream, journal, (inFlight) => ending.end("GET /shutdown", inFlight));
   turnAwayWhenFull(server.port);
   const info =
     options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, server.port);
@@ -44,8 +44,8 @@ export async function run(options: Options, environment: Environment): Promise<v
     notifyReady(environment, server.port);
     await Upstream.startThread();
     compileAsUsual();
-    const cause = await ending.asked;
-    reportEnding(cause, server.inFlight());
+    const { cause, inFlight } = await ending.asked;
+    reportEnding(cause, inFlight ?? server.inFlight());
     notifyStopping(environment);
     info?.remove();
     await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
@@ -78,21 +78,21 @@ const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 type Cause = (typeof SIGNALS)[number] | "GET /shutdown";
 
 type Endings = {
-  end: (cause: Cause) => void;
-  /** Resolved by the first signal or GET /shutdown, with which of them it was. */
-  asked: Promise<Cause>;
+  end: (cause: Cause, inFlight?: number) => void;
+  /** Resolved by the first signal or GET /shutdown, with which of them it was, and what the latter knows of other exchanges. */
+  asked: Promise<{ cause: Cause; inFlight: number | undefined }>;
   /** Resolved by a signal after that. */
   insisted: Promise<void>;
 };
 
 /** SIGTERM, SIGINT and SIGHUP end the program; a second one ends it at once. */
 function endings(): Endings {
-  const asked = Promise.withResolvers<Cause>();
+  const asked = Promise.withResolvers<{ cause: Cause; inFlight: number | undefined }>();
   const insisted = Promise.withResolvers<void>();
   let isEnding = false;
-  const end = (cause: Cause): void => {
+  const end: Endings["end"] = (cause, inFlight) => {
     isEnding = true;
-    asked.resolve(cause);
+    asked.resolve({ cause, inFlight });
   };
   for (const signal of SIGNALS) process.on(signal, () => (isEnding ? insisted.resolve() : end(signal)));
   return { end, asked: asked.promise, insisted: insisted.promise };

@@ -37,12 +37,12 @@ const BUSY_MS = 600_000;
 const LOOK_EVERY_MS = 15_000;
 const NO_TIMEOUT = 0;
 
-/** Listens on 127.0.0.1 and forwards; `askedToEnd` is called for each `GET /shutdown` that may pass. Throws UserError. */
+/** Listens on 127.0.0.1 and forwards; `askedToEnd` is called for each `GET /shutdown` that may pass, with how many exchanges are in flight. Throws UserError. */
 export function listen(
   options: Options,
   upstream: Upstream,
   journal: Journal,
-  askedToEnd: () => void,
+  askedToEnd: (inFlight: number) => void,
 ): Listening {
   const refused = (request: Request, { code, message }: Refusal): Response => {
     journal.refuse(request, code);
@@ -62,7 +62,7 @@ export function listen(
   const shutdown = (request: Request): Response => {
     const refusal = options.httpShutdown ? refuseShutdown(request) : ROUTE_REFUSED;
     if (refusal !== undefined) return refused(request, refusal);
-    askedToEnd();
+    askedToEnd(server.pendingRequests - 1);
     return new Response(null, { status: 200 });
   };
   const server = openServer(options.port, {
