@@ -1,4 +1,5 @@
-// Executes a command on what it takes for another kernel: some system calls fail, or Landlock is an older one. As root:
+// Executes a command on what it takes for another kernel: some system calls fail, or do nothing ("OK"), or Landlock is an older
+// one. As root:
 // `bun kernel.ts '{"landlock_create_ruleset":"ENOSYS"}' COMMAND…` or `'{"landlockAbi":2}'`.
 //
 // A seccomp filter makes the calls fail. For the version of Landlock it asks a second process, which lives as long as the first; all
@@ -18,6 +19,8 @@ const ERRNO = 0x00050000;
 const NOTIF_RECV = 0xc0502100n;
 const NOTIF_SEND = 0xc0182101n;
 const IOCTL = process.arch === "arm64" ? 29n : 16n;
+/** Calls that the program makes by the libc's wrappers only. */
+const OTHERS: Record<string, number> = { mlockall: process.arch === "arm64" ? 230 : 151 };
 const LISTENER = 3;
 const POLLIN = 1;
 
@@ -30,11 +33,11 @@ function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<st
   const load = (offset: number): Instruction => [0x20, 0, 0, offset];
   const unless = (value: number, skip: number): Instruction => [0x15, 0, skip, value];
   const result = (value: number): Instruction => [0x06, 0, 0, value];
-  const number = (name: string): number => syscallNumber(name as SyscallName)!;
+  const number = (name: string): number => OTHERS[name] ?? syscallNumber(name as SyscallName)!;
   const errors = constants.errno as Record<string, number>;
   const failures = Object.entries(failing).flatMap(([name, error]) => [
     unless(number(name), 1),
-    result(ERRNO | errors[error]!),
+    result(ERRNO | (error === "OK" ? 0 : errors[error]!)),
   ]);
   // The question for the version has a 1 as its third argument.
   const version =
