@@ -11,7 +11,7 @@ import { syscallNumber } from "./syscalls.ts";
 export const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000n;
 const STATX_BASIC_STATS = 0x7ffn;
-const O_CLOEXEC = 0x80000;
+export const O_CLOEXEC = 0x80000;
 
 export const O_RDONLY = 0;
 export const O_WRONLY = 0o1;
@@ -23,6 +23,7 @@ export const O_PATH = 0o10000000;
 // These two have other values on aarch64 (fcntl.h).
 export const O_DIRECTORY = process.arch === "arm64" ? 0o40000 : 0o200000;
 export const O_NOFOLLOW = process.arch === "arm64" ? 0o100000 : 0o400000;
+export const O_TMPFILE = 0o20000000 | O_DIRECTORY;
 
 /** By the four type bits of a mode (inode(7)). */
 const KINDS: Record<number, FileStatus["kind"]> = {

@@ -18,6 +18,8 @@ const FUNCTIONS = {
   poll: { args: [ptr, u64, i32], returns: i32 },
   // int openat(int dirfd, const char *pathname, int flags, ...)
   openat: { args: [i32, ptr, i32, i32], returns: i32 },
+  // int faccessat(int dirfd, const char *pathname, int mode, int flags)
+  faccessat: { args: [i32, ptr, i32, i32], returns: i32 },
   // int mkdirat(int dirfd, const char *pathname, mode_t mode)
   mkdirat: { args: [i32, ptr, i32], returns: i32 },
   // ssize_t readlinkat(int dirfd, const char *pathname, char *buf, size_t bufsiz)

@@ -2,6 +2,7 @@
 
 import { closeOthersOnExec } from "../native/descriptors.ts";
 import { readText, readTextIfThere } from "../native/files.ts";
+import { isCopiedOnDisk } from "../native/image.ts";
 import { askForLandlock } from "../native/landlock.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { forbidNewPrivileges, tracer } from "../native/process.ts";
@@ -54,6 +55,8 @@ function describeMemoryFiles({ isOpen }: { isOpen: boolean }): Check {
     return ok("memfd-noexec", "not there (before Linux 6.3): copies in memory can be executed");
   if (value !== "2") return ok("memfd-noexec", `${value}: a copy in memory can be executed`);
   if (!isOpen) return ok("memfd-noexec", "2: no copy in memory can be executed, and none is needed");
+  if (isCopiedOnDisk())
+    return ok("memfd-noexec", "2: no copy in memory can be executed, and one on a disk can");
   return strictly(
     "memfd-noexec",
     "2: no copy in memory can be executed, so another process of this user can open the proxy's memory at its start",

@@ -3,7 +3,7 @@
 
 import { becomeUser, keepMemoryLockCapability, type User } from "../native/credentials.ts";
 import { closeOthersOnExec, replaceBy } from "../native/descriptors.ts";
-import { copyImage, executeDescriptor } from "../native/image.ts";
+import { copyImage, executeCopy } from "../native/image.ts";
 import { EINVAL, ENOSYS, SystemCallError } from "../native/libc.ts";
 import { execute, forbidInspection, forbidNewPrivileges, limitCoreDumps } from "../native/process.ts";
 import { openDumpDirectory } from "./dump-directory.ts";
@@ -60,14 +60,14 @@ export function rebirth(options: Options, environment: Environment): never {
     if (options.dumpDir !== undefined) openDumpDirectory(options.dumpDir).close();
     forbidNewPrivileges();
     const image = copyIfReadable();
-    shutIn(options, clean);
+    shutIn(options, clean, image);
     closeOthersOnExec();
     // The directory we were started in may belong to anyone; nothing is looked up in it from here on.
     process.chdir("/");
     const args = [...ourselves(), ...toArguments(options)];
     const variables = Object.entries(clean).map(([name, value]) => `${name}=${value}`);
     if (image === undefined) execute("/proc/self/exe", args, variables);
-    executeDescriptor(image, args, variables);
+    executeCopy(image, args, variables);
   } catch (error) {
     if (error instanceof UserError) throw error;
     const cause = error instanceof SystemCallError ? error.message : causeOf(error);

@@ -23,9 +23,9 @@ const EXECUTABLES = [
 /**
  * No writing but into the directories of --server-info and --dump-dir, no executing but of ourselves, no connecting but to the upstream's port, its
  * HTTPS proxy's and DNS, no binding but of our port, no signals and abstract sockets to others. Best effort: answers whether the
- * kernel took it. Reading is not restricted, nor are addresses: Landlock knows ports only.
+ * kernel took it. `image` is the descriptor of the copy to be executed, if there is one. Reading is not restricted, nor are addresses: Landlock knows ports only.
  */
-export function shutIn(options: Options, environment: Environment): boolean {
+export function shutIn(options: Options, environment: Environment, image?: number): boolean {
   return attempt(() => {
     restrict({
       writableDirectories: [
@@ -33,7 +33,7 @@ export function shutIn(options: Options, environment: Environment): boolean {
         ...(options.dumpDir === undefined ? [] : [options.dumpDir]),
       ],
       writableFiles: ["/dev/null"],
-      executables: EXECUTABLES,
+      executables: [...EXECUTABLES, ...(image === undefined ? [] : [`/proc/self/fd/${image}`])],
       connectPorts: [DNS_PORT, portOf(options.upstreamUrl), ...proxyPorts(options.upstreamUrl, environment)],
       bindPorts: [options.port],
     });

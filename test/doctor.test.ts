@@ -266,7 +266,8 @@ describe.if(canMount)("on a host", () => {
   });
 
   test("where no copy in memory can be executed: a start from a readable file is open", async () => {
-    const launcher = where({ "/proc/sys/vm/memfd_noexec": "2\n" });
+    const noDisk = "mount -t tmpfs -o noexec none /var/tmp";
+    const launcher = where({ "/proc/sys/vm/memfd_noexec": "2\n" }, noDisk);
     const readable = await doctor({ launcher: [...launcher, ...as(ALICE)] });
     expect(readable.of("memfd-noexec")!.status).toBe("warning");
     const binary = installedBinary(0o711);

@@ -165,9 +165,17 @@ describe.if(isRoot)("a kernel", () => {
   test.if(canMount)("that executes no copies in memory: all that was open is said, once", async () => {
     const value = `${temporaryDirectory()}/memfd_noexec`;
     await Bun.write(value, "2\n");
-    const sysctl = inNamespace(`mount --bind ${value} /proc/sys/vm/memfd_noexec`);
+    const sysctl = `mount --bind ${value} /proc/sys/vm/memfd_noexec`;
     // The file says so to doctor, and the failing call to the start.
-    const launcher = [...sysctl, ...onKernel({ memfd_create: "EACCES" })];
+    const elsewhere = [...inNamespace(sysctl), ...onKernel({ memfd_create: "EACCES" })];
+    // Unless a disk takes the copy.
+    const onDisk = await compare(elsewhere, [`--user=${ALICE}`]);
+    expect(onDisk.verdict.startsStrictly).toBe(true);
+    expect(onDisk.of("memfd-noexec")!.found).toBe(
+      "2: no copy in memory can be executed, and one on a disk can",
+    );
+    const noDisk = inNamespace(`${sysctl}; mount -t tmpfs -o noexec,mode=1777 none /var/tmp`);
+    const launcher = [...noDisk, ...onKernel({ memfd_create: "EACCES" })];
     const OPEN = "until a moment ago another process of this user could open this one's memory";
     const same = await compare([...launcher, ...as(ALICE)]);
     expect(same.strictly.stderr.replaceAll(PREFIX, "")).toStartWith(

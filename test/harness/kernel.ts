@@ -1,9 +1,9 @@
 // Executes a command on what it takes for another kernel: some system calls fail, or do nothing ("OK"), or Landlock is an older
 // one. As root:
-// `bun kernel.ts '{"landlock_create_ruleset":"ENOSYS"}' COMMAND…` or `'{"landlockAbi":2}'`.
+// `bun kernel.ts '{"landlock_create_ruleset":"ENOSYS"}' COMMAND…` or `'{"landlockAbi":2}'` or `'{"execveat":"once EACCES"}'`.
 //
-// A seccomp filter makes the calls fail. For the version of Landlock it asks a second process, which lives as long as the first; all
-// else is the real kernel's doing, so what an old Landlock cannot forbid is indeed not forbidden.
+// A seccomp filter makes the calls fail. For the version of Landlock, and for a call that fails the first time only, it asks a second
+// process, which lives as long as the first. All else is the real kernel's doing: what an old Landlock cannot forbid is not forbidden.
 
 import { constants } from "node:os";
 
@@ -23,9 +23,11 @@ const IOCTL = process.arch === "arm64" ? 29n : 16n;
 const OTHERS: Record<string, number> = { mlockall: process.arch === "arm64" ? 230 : 151 };
 const LISTENER = 3;
 const POLLIN = 1;
+const CONTINUE = 1;
 
 const [spec = "", ...command] = process.argv.slice(2);
-if (spec === "answer") answer(Number(command[0]), Number(command[1]));
+const ERRORS = constants.errno as Record<string, number>;
+if (spec === "answer") answer(Number(command[0]), Number(command[1]), ERRORS[command[2]!] ?? 0);
 else begin(JSON.parse(spec));
 
 function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<string, string>): never {
@@ -34,19 +36,23 @@ function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<st
   const unless = (value: number, skip: number): Instruction => [0x15, 0, skip, value];
   const result = (value: number): Instruction => [0x06, 0, 0, value];
   const number = (name: string): number => OTHERS[name] ?? syscallNumber(name as SyscallName)!;
-  const errors = constants.errno as Record<string, number>;
+  const once = Object.values(failing).find((error) => error.startsWith("once "));
+  const actionOf = (error: string): number =>
+    error.startsWith("once ") ? USER_NOTIF : ERRNO | (error === "OK" ? 0 : ERRORS[error]!);
   const failures = Object.entries(failing).flatMap(([name, error]) => [
     unless(number(name), 1),
-    result(ERRNO | (error === "OK" ? 0 : errors[error]!)),
+    result(actionOf(error)),
   ]);
   // The question for the version has a 1 as its third argument.
   const version =
     landlockAbi === undefined
       ? []
       : [unless(number("landlock_create_ruleset"), 3), load(32), unless(1, 1), result(USER_NOTIF)];
-  const listener = install([load(0), ...failures, ...version, result(ALLOW)], landlockAbi !== undefined);
-  if (landlockAbi !== undefined) {
-    Bun.spawn([process.execPath, import.meta.path, "answer", String(process.pid), String(landlockAbi)], {
+  const isAsked = landlockAbi !== undefined || once !== undefined;
+  const listener = install([load(0), ...failures, ...version, result(ALLOW)], isAsked);
+  if (isAsked) {
+    const args = [String(process.pid), String(landlockAbi ?? 0), once?.slice("once ".length) ?? ""];
+    Bun.spawn([process.execPath, import.meta.path, "answer", ...args], {
       stdio: ["ignore", "ignore", "ignore", listener],
     });
   }
@@ -70,8 +76,9 @@ function install(
   return check("seccomp", libc.syscall(number, SET_MODE_FILTER, flags, BigInt(ptr(header)), 0n, 0n, 0n));
 }
 
-/** Answers each question with `value`, until the process that asks is gone. */
-function answer(parent: number, value: number): void {
+/** Answers each question until the process that asks is gone: with `value`, or if there is an `error`, with that at first. */
+function answer(parent: number, value: number, error: number): void {
+  let isFirst = true;
   const poll = Buffer.alloc(1024);
   poll.writeInt32LE(LISTENER, 0);
   poll.writeInt16LE(POLLIN, 4);
@@ -87,11 +94,14 @@ function answer(parent: number, value: number): void {
       ioctl(NOTIF_RECV, question);
       // struct seccomp_notif_resp { __u64 id; __s64 val; __s32 error; __u32 flags; }
       question.copy(reply, 0, 0, 8);
-      reply.writeBigInt64LE(BigInt(value), 8);
+      if (error === 0) reply.writeBigInt64LE(BigInt(value), 8);
+      else if (isFirst) reply.writeInt32LE(-error, 16);
+      else reply.writeUInt32LE(CONTINUE, 20);
+      isFirst = false;
       ioctl(NOTIF_SEND, reply);
-    } catch (error) {
+    } catch (thrown) {
       // Whoever asked is gone.
-      if (!(error instanceof SystemCallError)) throw error;
+      if (!(thrown instanceof SystemCallError)) throw thrown;
     }
   }
 }
