@@ -1,6 +1,6 @@
 // Who the process is: another user for good, with at most one capability (credentials(7), capabilities(7)).
 
-import { readText } from "./files.ts";
+import { readTextIfThere } from "./files.ts";
 import { check, libc } from "./libc.ts";
 import { fieldOf, ownStatus, type Status } from "./proc-status.ts";
 
@@ -55,19 +55,27 @@ export function keepMemoryLockCapability(): void {
  * it either. Undefined for anything else.
  */
 export function findUser(nameOrUid: string): User | undefined {
-  const lines = readText("/etc/passwd").split("\n");
-  const entries = lines.map((line) => line.split(":"));
-  const entry = entries.find(([name, , uid]) => name === nameOrUid || uid === nameOrUid);
+  const entry = entriesOf("/etc/passwd").find(([name, , uid]) => name === nameOrUid || uid === nameOrUid);
   if (entry !== undefined) return { uid: Number(entry[2]), gid: Number(entry[3]) };
   if (!/^\d{1,9}$/.test(nameOrUid)) return undefined;
-  const groups = readText("/etc/group").split("\n");
-  const isGroup = groups.some((line) => line.split(":")[2] === String(Number(nameOrUid)));
+  const isGroup = entriesOf("/etc/group").some(([, , gid]) => gid === String(Number(nameOrUid)));
   return isGroup ? undefined : { uid: Number(nameOrUid), gid: Number(nameOrUid) };
+}
+
+/** The lines of /etc/passwd or /etc/group, by fields; none if there is no such file. Throws SystemCallError. */
+export function entriesOf(path: "/etc/passwd" | "/etc/group"): string[][] {
+  const lines = (readTextIfThere(path) ?? "").split("\n");
+  return lines.map((line) => line.split(":"));
 }
 
 /** The four user IDs of the process (real, effective, saved, filesystem), from the kernel. */
 export function userIds(status: Status = ownStatus()): number[] {
   return fieldOf(status, "Uid").split("\t").map(Number);
+}
+
+/** Whether the process may lock memory whatever RLIMIT_MEMLOCK says. */
+export function mayLockAnyMemory(status: Status = ownStatus()): boolean {
+  return (permittedCapabilities(status) & BigInt(IPC_LOCK_BIT)) !== 0n;
 }
 
 /** The capabilities the process may use, as a bit set. */

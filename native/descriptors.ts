@@ -1,11 +1,14 @@
 // File descriptors below the runtime's own streams: reading without a buffer in between, and putting others in their place.
 
 import { struct } from "./c-data.ts";
-import { close, O_RDWR, open } from "./files.ts";
+import { close, O_RDWR, open, statusOf } from "./files.ts";
 import { check, EAGAIN, EINTR, errno, libc, SystemCallError } from "./libc.ts";
 import { syscallNumber } from "./syscalls.ts";
 
 const F_DUPFD_CLOEXEC = 1030;
+const ENODEV = 19;
+/** The null device's number (null(4)). */
+const NULL_DEVICE = "1:3";
 const POLLIN = 1;
 const POLLOUT = 4;
 const CLOSE_RANGE_CLOEXEC = 4n;
@@ -35,9 +38,21 @@ export function replaceBy(fd: number, from: number): void {
   if (from !== fd) close(from);
 }
 
-/** Makes `fd` refer to /dev/null; what it referred to is closed unless somebody else holds it. */
+/** Makes `fd` refer to /dev/null; what it referred to is closed unless somebody else holds it. Throws SystemCallError. */
 export function replaceByNull(fd: number): void {
-  replaceBy(fd, open("/dev/null", O_RDWR));
+  replaceBy(fd, openNull());
+}
+
+/** Throws SystemCallError if /dev/null cannot be opened, or is something else (ENODEV). */
+export function checkNull(): void {
+  close(openNull());
+}
+
+function openNull(): number {
+  const fd = open("/dev/null", O_RDWR);
+  if (statusOf(fd).device === NULL_DEVICE) return fd;
+  close(fd);
+  throw new SystemCallError("open", ENODEV);
 }
 
 /** A second descriptor for what `fd` refers to, 3 or above and closed on execve. */

@@ -5,14 +5,14 @@
 
 import { ARCHITECTURE } from "./architecture.ts";
 import { cString, struct, unmoved } from "./c-data.ts";
-import { check, errno, libc, ptr } from "./libc.ts";
+import { check, ENOENT, errno, libc, ptr, SystemCallError } from "./libc.ts";
 import { syscallNumber } from "./syscalls.ts";
 
 /** In place of a directory: the working directory, for paths that may be relative. */
 export const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000n;
 const STATX_BASIC_STATS = 0x7ffn;
-const O_CLOEXEC = 0x80000;
+export const O_CLOEXEC = 0x80000;
 
 export const O_RDONLY = 0;
 export const O_WRONLY = 0o1;
@@ -24,6 +24,7 @@ export const O_PATH = 0o10000000;
 // These two have other values on aarch64 (fcntl.h).
 export const O_DIRECTORY = ARCHITECTURE === "arm64" ? 0o40000 : 0o200000;
 export const O_NOFOLLOW = ARCHITECTURE === "arm64" ? 0o100000 : 0o400000;
+export const O_TMPFILE = 0o20000000 | O_DIRECTORY;
 
 /** By the four type bits of a mode (inode(7)). */
 const KINDS: Record<number, FileStatus["kind"]> = {
@@ -47,6 +48,10 @@ export type FileStatus = Readonly<{
   modified: Date;
   /** Device and inode: the same for the same file. */
   identity: string;
+  /** The same as stat(2) has it and JOURNAL_STREAM names it: st_dev and st_ino, in decimal. */
+  streamName: string;
+  /** Which device it is, as major:minor; 0:0 for what is none. */
+  device: string;
 }>;
 
 /** What a descriptor refers to. Throws SystemCallError. */
@@ -55,7 +60,7 @@ export function statusOf(fd: number): FileStatus {
   const number = BigInt(syscallNumber("statx")!);
   const [path, space] = [BigInt(ptr(cString(""))), BigInt(ptr(statx))];
   check("statx", libc.syscall(number, BigInt(fd), path, AT_EMPTY_PATH, STATX_BASIC_STATS, space, 0n));
-  // struct statx: __u32 stx_uid at 20, __u16 stx_mode at 28, __u64 stx_ino at 32, stx_size at 40, stx_mtime at 112, __u32 stx_dev_major and stx_dev_minor at 136
+  // struct statx: __u32 stx_uid at 20, __u16 stx_mode at 28, __u64 stx_ino at 32, stx_size at 40, stx_mtime at 112, __u32 stx_rdev_major, stx_rdev_minor, stx_dev_major and stx_dev_minor from 128
   const mode = statx.readUInt16LE(28);
   const [inode, major, minor] = [statx.readBigUInt64LE(32), statx.readUInt32LE(136), statx.readUInt32LE(140)];
   return {
@@ -65,7 +70,15 @@ export function statusOf(fd: number): FileStatus {
     size: Number(statx.readBigUInt64LE(40)),
     modified: new Date(Number(statx.readBigInt64LE(112)) * 1000 + statx.readUInt32LE(120) / 1e6),
     identity: `${major}:${minor}:${inode}`,
+    streamName: `${makeDevice(BigInt(major), BigInt(minor))}:${inode}`,
+    device: `${statx.readUInt32LE(128)}:${statx.readUInt32LE(132)}`,
   };
+}
+
+/** gnu_dev_makedev(3) */
+function makeDevice(major: bigint, minor: bigint): bigint {
+  const high = ((major & 0xfffff000n) << 32n) | ((minor & 0xffffff00n) << 12n);
+  return high | ((major & 0xfffn) << 8n) | (minor & 0xffn);
 }
 
 /** A descriptor for the path, closed on execve. Throws SystemCallError. */
@@ -90,6 +103,14 @@ export function openUnless(
   return check("open", fd);
 }
 
+/** Why the path cannot be opened (errno), 0 if it can. */
+export function whyNotOpened(path: string, flags: number): number {
+  const fd = libc.openat(AT_FDCWD, cString(path), flags | O_CLOEXEC, 0);
+  if (fd === -1) return errno();
+  close(fd);
+  return 0;
+}
+
 export function close(fd: number): void {
   libc.close(fd);
 }
@@ -110,14 +131,19 @@ export function readText(path: string): string {
   }
 }
 
+/** The same, undefined if there is no such file. Throws SystemCallError. */
+export function readTextIfThere(path: string): string | undefined {
+  try {
+    return readText(path);
+  } catch (error) {
+    if (error instanceof SystemCallError && error.errno === ENOENT) return undefined;
+    throw error;
+  }
+}
+
 /** The permission bits of an open file, whatever the umask says. Throws SystemCallError. */
 export function changeMode(fd: number, mode: number): void {
   check("fchmod", libc.fchmod(fd, mode));
-}
-
-/** Writes the text, or as much as is taken at once. Throws SystemCallError. */
-export function writeText(fd: number, text: string): void {
-  check("write", libc.write(fd, cString(text), BigInt(Buffer.byteLength(text))));
 }
 
 /** Writes all of the bytes. Throws SystemCallError, and some may have been written then. */

@@ -2,7 +2,7 @@
 
 import { struct } from "./c-data.ts";
 import { AT_FDCWD, close, O_PATH, openUnless } from "./files.ts";
-import { check, ENOENT, libc, ptr } from "./libc.ts";
+import { check, ENOENT, errno, libc, ptr, SystemCallError } from "./libc.ts";
 import { type SyscallName, syscallNumber } from "./syscalls.ts";
 
 /** What stays possible. */
@@ -42,9 +42,14 @@ const CREATE_RULESET_VERSION = 1n;
 const RULE_PATH_BENEATH = 1n;
 const RULE_NET_PORT = 2n;
 
-/** The Landlock ABI of this kernel, 0 where there is none. */
-export function landlockAbi(): number {
-  return Math.max(0, Number(call("landlock_create_ruleset", 0n, 0n, CREATE_RULESET_VERSION)));
+/**
+ * The Landlock ABI of this kernel; or 0 and the reason: ENOSYS if the kernel has no Landlock, EOPNOTSUPP if it was not enabled at
+ * boot, anything else (EPERM) if a filter such as a container's forbids the call.
+ */
+export function askForLandlock(): { abi: number; refusal: SystemCallError | undefined } {
+  const abi = Number(call("landlock_create_ruleset", 0n, 0n, CREATE_RULESET_VERSION));
+  if (abi > 0) return { abi, refusal: undefined };
+  return { abi: 0, refusal: new SystemCallError("landlock_create_ruleset", errno()) };
 }
 
 /**
@@ -52,8 +57,8 @@ export function landlockAbi(): number {
  * Needs no_new_privs. Answers the ABI that was used. Throws SystemCallError.
  */
 export function restrict(exceptions: Exceptions): number {
-  const abi = landlockAbi();
-  if (abi === 0) check("landlock_create_ruleset", -1);
+  const { abi, refusal } = askForLandlock();
+  if (refusal !== undefined) throw refusal;
   const handled = FILE_RIGHTS.filter(([since]) => since <= abi).reduce((all, [, rights]) => all | rights, 0n);
   const ruleset = createRuleset(abi, handled);
   const allowPath = (path: string, rights: bigint): void => addPath(ruleset, path, rights & handled);

@@ -18,6 +18,8 @@ const FUNCTIONS = {
   poll: { args: [ptr, u64, i32], returns: i32 },
   // int openat(int dirfd, const char *pathname, int flags, ...)
   openat: { args: [i32, ptr, i32, i32], returns: i32 },
+  // int faccessat(int dirfd, const char *pathname, int mode, int flags)
+  faccessat: { args: [i32, ptr, i32, i32], returns: i32 },
   // int mkdirat(int dirfd, const char *pathname, mode_t mode)
   mkdirat: { args: [i32, ptr, i32], returns: i32 },
   // ssize_t readlinkat(int dirfd, const char *pathname, char *buf, size_t bufsiz)
@@ -131,6 +133,10 @@ export const ENOENT = 2;
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const EACCES = 13;
+export const EINVAL = 22;
+export const EROFS = 30;
+export const ENOSYS = 38;
+export const EOPNOTSUPP = 95;
 
 /** node:util has the names, and takes a millisecond to load; a start that goes well needs none. */
 function errnoName(number: number): string {

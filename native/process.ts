@@ -14,6 +14,7 @@ const PR_GET_MDWE = 66;
 const PR_MDWE_REFUSE_EXEC_GAIN = 1n;
 const RLIMIT_CORE = 4;
 const RLIMIT_NOFILE = 7;
+const RLIMIT_MEMLOCK = 8;
 
 /** Replaces the process by the program at `path` (execve(2)); returns only by throwing SystemCallError. */
 export function execute(path: string, args: readonly string[], variables: readonly string[]): never {
@@ -66,6 +67,13 @@ export function raiseFileLimit(): Limits {
   return limits(RLIMIT_NOFILE);
 }
 
+/** Raises the soft limit on locked memory to the hard one. Returns both. */
+export function raiseMemoryLockLimit(): Limits {
+  const { hard } = limits(RLIMIT_MEMLOCK);
+  setLimits(RLIMIT_MEMLOCK, { soft: hard, hard });
+  return limits(RLIMIT_MEMLOCK);
+}
+
 /** The process that traces this one, 0 for none (proc_pid_status(5)). */
 export function tracer(status: Status = ownStatus()): number {
   return Number(fieldOf(status, "TracerPid"));
@@ -76,6 +84,9 @@ export function nameProcess(name: string): void {
   const bytes = cString(name);
   check("prctl", libc.prctl(PR_SET_NAME, BigInt(ptr(bytes)), 0n, 0n, 0n));
 }
+
+/** RLIM_INFINITY */
+export const UNLIMITED = 2n ** 64n - 1n;
 
 export type Limits = Readonly<{ soft: bigint; hard: bigint }>;
 

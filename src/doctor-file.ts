@@ -1,9 +1,10 @@
 // Whether the program's own file is one that its user can execute and neither read nor replace.
 
-import { accessSync, constants, lstatSync } from "node:fs";
+import { accessSync, constants, lstatSync, type Stats } from "node:fs";
 
 import { readLink } from "../native/files.ts";
 import { type Check, fatal, ok, strictly, warning } from "./checks.ts";
+import { causeOf } from "./errors.ts";
 import { dirname } from "./paths.ts";
 
 const SELF = "/proc/self/exe";
@@ -49,10 +50,15 @@ function describeReadable(isRoot: boolean, startedByRoot: boolean): Check {
 /** Whoever owns the file or a directory on the way to it, or may write there, decides what the program is. */
 function describeOwners(path: string): Check {
   const others: string[] = [];
+  const unseen: string[] = [];
   for (let step = path; ; step = dirname(step)) {
-    const found = lstatSync(step, { throwIfNoEntry: false });
+    const found = look(step);
     // Removed since it was started.
     if (found === undefined) return warning("file-owner", `${step} is not there any more`, INSTALL);
+    if (found === "out of sight") {
+      unseen.push(step);
+      continue;
+    }
     const mode = found.mode & 0o7777;
     // In a sticky directory only the owner of a file may replace it (inode(7)).
     const isOpen = (mode & 0o022) !== 0 && !(found.isDirectory() && (mode & 0o1000) !== 0);
@@ -60,8 +66,20 @@ function describeOwners(path: string): Check {
     else if (isOpen) others.push(`${step} has mode ${mode.toString(8).padStart(4, "0")}`);
     if (step === "/") break;
   }
+  if (others.length === 0 && unseen.length > 0)
+    return warning("file-owner", `this user cannot see whose ${unseen.join(", ")} is`, INSTALL);
   if (others.length === 0) return ok("file-owner", "the file and its directories are root's alone");
   return warning("file-owner", `others than root can replace it: ${others.join(", ")}`, INSTALL);
+}
+
+/** Undefined if nothing is there; out of sight if a directory on the way cannot be searched. */
+function look(path: string): Stats | "out of sight" | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if (causeOf(error) === "EACCES") return "out of sight";
+    throw error;
+  }
 }
 
 function may(what: "R_OK" | "W_OK" | "X_OK"): boolean {

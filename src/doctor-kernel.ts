@@ -1,39 +1,41 @@
 // What the kernel has of that which the proxy asks it for.
 
 import { closeOthersOnExec } from "../native/descriptors.ts";
-import { readText } from "../native/files.ts";
-import { landlockAbi } from "../native/landlock.ts";
+import { readText, readTextIfThere } from "../native/files.ts";
+import { isCopiedOnDisk } from "../native/image.ts";
+import { askForLandlock } from "../native/landlock.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { forbidNewPrivileges, tracer } from "../native/process.ts";
-import { type Check, fatal, ok, strictly, warning } from "./checks.ts";
-import { shutOff } from "./sandbox.ts";
+import { type Check, type CheckId, fatal, ok, strictly, warning } from "./checks.ts";
+import { KERNEL_NEEDED } from "./rebirth.ts";
+import { type Gap, landlockGap, MDWE_GAP, SECCOMP_GAP, shutInWholly, shutOff } from "./sandbox.ts";
 
-const NEWER = "this takes a newer kernel, or one that has it enabled";
 const UNREADABLE = "have root own the program's file, with mode 0711, so that its user cannot read it";
 
 /** `isOpen`: the user can read the program's file. */
 export function checkKernel(start: { isOpen: boolean; startedByRoot: boolean }): Check[] {
-  return [
-    describeKernel(),
-    describeLandlock(),
-    describeMemoryFiles(start),
-    describeYama(start),
-    describeTracer(),
-  ];
+  return [describeKernel(), describeMemoryFiles(start), describeYama(start), describeTracer()];
 }
 
 /** Tries what cannot be taken back: so it goes last. */
 export function checkSandbox(): Check[] {
   forbidNewPrivileges();
+  shutInWholly();
+  const landlock = landlockGap();
+  const { abi } = askForLandlock();
   const { filter, executableGain } = shutOff();
   return [
-    filter
-      ? ok("seccomp", "the filter was installed, on every thread")
-      : strictly("seccomp", "the filter cannot be installed: system calls are not restricted", NEWER),
-    executableGain
-      ? ok("mdwe", "no memory becomes executable (PR_SET_MDWE)")
-      : strictly("mdwe", "memory can become executable: no PR_SET_MDWE, which Linux 6.3 has", NEWER),
+    landlock === undefined
+      ? ok("landlock", `ABI ${abi}: files, TCP ports, signals`)
+      : gap("landlock", landlock),
+    filter ? ok("seccomp", "the filter was installed, on every thread") : gap("seccomp", SECCOMP_GAP),
+    executableGain ? ok("mdwe", "no memory becomes executable (PR_SET_MDWE)") : gap("mdwe", MDWE_GAP),
   ];
+}
+
+/** In the words of the start's warning. */
+function gap(id: CheckId, { message, hints }: Gap): Check {
+  return strictly(id, message, hints.join("; "));
 }
 
 /** The one call the start cannot do without that some kernels do not have. */
@@ -44,26 +46,8 @@ function describeKernel(): Check {
     return ok("kernel", version);
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
-    return fatal("kernel", `${version} (${error.message})`, "the proxy takes Linux 5.11 or later");
+    return fatal("kernel", `${version} (${error.message})`, KERNEL_NEEDED);
   }
-}
-
-function describeLandlock(): Check {
-  const abi = landlockAbi();
-  if (abi === 0) return strictly("landlock", "not there: files, ports and signals are not restricted", NEWER);
-  if (abi < 4)
-    return strictly(
-      "landlock",
-      `ABI ${abi}: files; neither TCP ports (ABI 4) nor signals (ABI 6)`,
-      "Linux 6.12 has all of it",
-    );
-  if (abi < 6)
-    return strictly(
-      "landlock",
-      `ABI ${abi}: files and TCP ports; not signals (ABI 6)`,
-      "Linux 6.12 has all of it",
-    );
-  return ok("landlock", `ABI ${abi}: files, TCP ports, signals`);
 }
 
 function describeMemoryFiles({ isOpen }: { isOpen: boolean }): Check {
@@ -72,6 +56,8 @@ function describeMemoryFiles({ isOpen }: { isOpen: boolean }): Check {
     return ok("memfd-noexec", "not there (before Linux 6.3): copies in memory can be executed");
   if (value !== "2") return ok("memfd-noexec", `${value}: a copy in memory can be executed`);
   if (!isOpen) return ok("memfd-noexec", "2: no copy in memory can be executed, and none is needed");
+  if (isCopiedOnDisk())
+    return ok("memfd-noexec", "2: no copy in memory can be executed, and one on a disk can");
   return strictly(
     "memfd-noexec",
     "2: no copy in memory can be executed, so another process of this user can open the proxy's memory at its start",
@@ -103,10 +89,5 @@ function describeTracer(): Check {
 }
 
 function sysctl(name: string): string | undefined {
-  try {
-    return readText(`/proc/sys/${name}`).trim();
-  } catch (error) {
-    if (error instanceof SystemCallError) return undefined;
-    throw error;
-  }
+  return readTextIfThere(`/proc/sys/${name}`)?.trim();
 }

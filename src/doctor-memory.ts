@@ -1,13 +1,13 @@
 // Whether memory would be locked, and where it would go if not: swap, core dumps.
 
-import { permittedCapabilities } from "../native/credentials.ts";
-import { readLink, readText } from "../native/files.ts";
+import { mayLockAnyMemory } from "../native/credentials.ts";
+import { readText, readTextIfThere } from "../native/files.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { lockAllMemory, SecretPages, unlockAllMemory } from "../native/memory.ts";
 import { type Check, ok, strictly, warning } from "./checks.ts";
+import { lockHeadroom, memoryLockHints, tightLock } from "./memory-lock.ts";
 import { type Swap, swaps } from "./swap.ts";
 
-const CAP_IPC_LOCK = 1n << 14n;
 /** As many as key.ts asks for. */
 const KEY_PAGES_BYTES = 8192;
 
@@ -18,12 +18,13 @@ export function checkMemory(): Check[] {
 
 /** Locks all memory, as the proxy does, and unlocks it again. */
 function describeLock(): Check {
-  const hasCapability = (permittedCapabilities() & CAP_IPC_LOCK) !== 0n;
+  const tight = tightLock(lockHeadroom());
+  const hasCapability = mayLockAnyMemory();
   const limit = field("/proc/self/limits", /^Max locked memory\s+(\S+)/m);
   const needed = 1024 * Number(field("/proc/self/status", /^VmSize:\s+(\d+) kB/m));
   const isLimited = limit !== "unlimited" && !hasCapability;
   const against = `RLIMIT_MEMLOCK is ${limit === "unlimited" ? limit : size(Number(limit))}, ${size(needed)} are needed`;
-  const advice = `setcap cap_ipc_lock=ep ${readLink("/proc/self/exe")}, or start it as root, or with RLIMIT_MEMLOCK unlimited`;
+  const advice = memoryLockHints().join(", ");
   try {
     lockAllMemory();
     unlockAllMemory();
@@ -34,13 +35,16 @@ function describeLock(): Check {
   }
   if (!isLimited)
     return ok("memory-lock", hasCapability ? "yes, by CAP_IPC_LOCK" : "yes, RLIMIT_MEMLOCK is unlimited");
-  return warning("memory-lock", `yes, but ${against}: growing past it would end the proxy`, advice);
+  return tight === undefined
+    ? ok("memory-lock", `yes: ${against}`)
+    : warning("memory-lock", `yes, but ${tight}`, advice);
 }
 
 function describeKeyPages(): Check {
   const pages = new SecretPages(KEY_PAGES_BYTES);
   pages.wipe();
-  if (pages.missing.length === 0) return ok("key-pages", "locked, left out of dumps and forks");
+  if (pages.missing.length === 0)
+    return ok("key-pages", "locked while the key is read, left out of dumps and forks");
   return strictly(
     "key-pages",
     `${pages.missing.join(", ")} failed for pages such as the key is read into`,
@@ -60,8 +64,8 @@ const KINDS = { encrypted: "is encrypted", memory: "is memory (zram)", plain: "i
 
 /** What the kernel would do with a core of another process: of the proxy there is none. */
 function describeCoreDumps(): Check {
-  const pattern = readText("/proc/sys/kernel/core_pattern").trim();
-  return ok("core-pattern", `none of the proxy's; core_pattern: ${pattern}`);
+  const pattern = readTextIfThere("/proc/sys/kernel/core_pattern")?.trim();
+  return ok("core-pattern", `none of the proxy's; core_pattern: ${pattern ?? "not there"}`);
 }
 
 function field(path: string, pattern: RegExp): string {

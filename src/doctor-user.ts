@@ -1,6 +1,6 @@
 // Who the proxy would run as, and whether that user is as good as root.
 
-import { readText } from "../native/files.ts";
+import { entriesOf } from "../native/credentials.ts";
 import { type Check, ok, warning } from "./checks.ts";
 
 /** Groups whose members become root without asking anybody, or can be made to (sudoers(5), Docker's and LXD's documentation). */
@@ -60,10 +60,4 @@ function describeCapabilities(capabilities: bigint, byRoot: boolean): string {
 
 function nameOf(uid: number): string | undefined {
   return entriesOf("/etc/passwd").find(([, , number]) => number === String(uid))?.[0];
-}
-
-function entriesOf(path: string): string[][] {
-  return readText(path)
-    .split("\n")
-    .map((line) => line.split(":"));
 }

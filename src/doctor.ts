@@ -5,6 +5,7 @@ import { becomeUser, keepMemoryLockCapability, permittedCapabilities } from "../
 import { SystemCallError } from "../native/libc.ts";
 import { type Check, fatal } from "./checks.ts";
 import { checkFile, isReadable } from "./doctor-file.ts";
+import { checkHost } from "./doctor-host.ts";
 import { checkKernel, checkSandbox } from "./doctor-kernel.ts";
 import { checkMemory } from "./doctor-memory.ts";
 import { toJson, toLines } from "./doctor-report.ts";
@@ -31,6 +32,7 @@ export async function doctor(options: DoctorOptions, environment: Environment): 
     ...checkFile({ startedByRoot: isRoot }),
     ...checkKernel({ isOpen, startedByRoot: isRoot }),
     ...checkMemory(),
+    ...(await checkHost()),
     ...checkEnvironment(environment, clean),
     ...(await checkUpstream(upstreamUrl, clean)),
     // Last, because it restricts this process, too.

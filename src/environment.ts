@@ -22,6 +22,7 @@ const KEPT = [
   "SSL_CERT_DIR",
   "NODE_EXTRA_CA_CERTS",
   "NOTIFY_SOCKET",
+  "JOURNAL_STREAM",
 ];
 const KEPT_PREFIX = "LC_";
 

@@ -41,6 +41,8 @@ export class UserError extends Error {
     readonly exitCode: ExitCode = EXIT.cannotStart,
     /** What the person can do about it, each on a line of its own. */
     readonly hints: readonly string[] = [],
+    /** What else would have kept the program from starting, each shown as an error of its own. */
+    readonly others: readonly UserError[] = [],
   ) {
     super(message);
     this.name = "UserError";

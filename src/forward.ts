@@ -4,6 +4,7 @@ import { type Clock, receiveBody, releaseBuffer, reserveBuffer } from "./body.ts
 import { causeOf, type ErrorCode, errorResponse } from "./errors.ts";
 import { hasCertainEnd, toClient, toUpstream } from "./headers.ts";
 import type { Journal } from "./journal.ts";
+import { warnOfFull } from "./overload.ts";
 import * as terminal from "./terminal.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -51,8 +52,14 @@ export function failedExchange(error: unknown, journal: Journal, signal?: AbortS
   if (signal?.aborted) return errorResponse(502, "upstream_broke_off", "the client left");
   journal.fail();
   const { status, code, message } = explain(causeOf(error));
-  terminal.error(`exchange failed: ${message}`, { event: "failure", status, code });
-  return errorResponse(status, code, message);
+  const answer = errorResponse(status, code, message);
+  if (code === "overloaded") {
+    answer.headers.set("retry-after", "1");
+    warnOfFull();
+  } else {
+    terminal.error(`exchange failed: ${message}`, { event: "failure", status, code });
+  }
+  return answer;
 }
 
 type Explanation = { status: number; code: ErrorCode; message: string };
@@ -79,6 +86,13 @@ const EXPLANATIONS: [causes: RegExp, status: number, code: ErrorCode, before: st
     "upstream_unreachable",
     "the upstream could not be reached",
     "; nothing was sent",
+  ],
+  [
+    /^(EMFILE|ENFILE)$/,
+    503,
+    "overloaded",
+    "no file descriptor is left for a connection to the upstream",
+    "; nothing was sent, try again later",
   ],
   // RFC 9113 §8.7: such a stream was not processed.
   [/RefusedStream/, 502, "upstream_broke_off", "the upstream refused the request", "; it did not process it"],

@@ -1,10 +1,10 @@
 // What must hold before the key is read, and what should. Each step looks at the system's answer, not at its own call.
 
 import { userIds } from "../native/credentials.ts";
+import { checkNull } from "../native/descriptors.ts";
 import { isCopy } from "../native/image.ts";
-import { landlockAbi } from "../native/landlock.ts";
+import { askForLandlock } from "../native/landlock.ts";
 import { SystemCallError } from "../native/libc.ts";
-import { lockAllMemory } from "../native/memory.ts";
 import { ownStatus, type Status } from "../native/proc-status.ts";
 import {
   forbidInspection,
@@ -15,16 +15,14 @@ import {
   raiseFileLimit,
   tracer,
 } from "../native/process.ts";
-import { EXIT, type ExitCode, UserError } from "./errors.ts";
+import { EXIT, UserError } from "./errors.ts";
+import { lockMemory, type Missing } from "./memory-lock.ts";
 import type { Options } from "./options.ts";
-import { isShutIn, shutOff } from "./sandbox.ts";
+import { isShutIn, landlockGap, MDWE_GAP, SECCOMP_GAP, shutOff } from "./sandbox.ts";
 import { resolveUser } from "./user.ts";
 
 /** What holds, in words for the protections line, and what does not. */
 export type Protections = { held: string[]; missing: Missing[] };
-
-/** A protection that does not hold: what that means, what would mend it, and the exit code where it is wanted all the same. */
-export type Missing = { message: string; hints: readonly string[]; exitCode: ExitCode };
 
 /** Closes the process to others. Throws UserError where something does not hold that must, or that --strict or --require-mlock wants. */
 export function harden(options: Options): Protections {
@@ -34,27 +32,22 @@ export function harden(options: Options): Protections {
   if (!forbidInspection()) throw new UserError("the process cannot be made undumpable", EXIT.dumpable);
   const status = ownStatus();
   const isRoot = refuseOtherUsers(options, status) === 0;
-  if (wasOpen && !isRoot) missing.push(OPEN_AT_START);
-  // A copy was made because the file can be read, so the first start, too, was open for a moment; unless root started it.
-  if (isCopy() && options.user === undefined) missing.push(OPEN_AT_FIRST_START);
+  missing.push(...openAtStart({ wasOpen, isRoot, startedByRoot: options.user !== undefined }));
   refuseTracer(status);
   nameProcess("responses-proxy");
   if (!forbidNewPrivileges()) throw new UserError("no_new_privs cannot be set", EXIT.newPrivileges);
   const core = limitCoreDumps();
   if (core.soft > 1n || core.hard > 1n) throw new UserError("core dumps cannot be forbidden", EXIT.coreDumps);
-  const files = raiseFileLimit();
-  if (files.soft !== files.hard)
-    throw new UserError("the limit on open files cannot be raised", EXIT.fileLimit);
+  refuseFewDescriptors();
+  refuseWithoutNull();
 
-  const isLocked = lockMemory(missing);
-  const sandbox = shutUp(missing);
-  const wanted = missing.find(
-    ({ exitCode }) => options.strict || (options.requireMlock && exitCode === EXIT.memoryLock),
-  );
-  if (wanted !== undefined) throw new UserError(wanted.message, wanted.exitCode, wanted.hints);
+  const lock = lockMemory(status);
+  if (lock.missing !== undefined) missing.push(lock.missing);
+  const sandbox = restrict(missing);
+  refuseMissing(options, missing);
   const held = [
     wasOpen ? "not dumpable" : "not dumpable from exec",
-    ...(isLocked ? ["memory locked"] : []),
+    ...(lock.holds ? ["memory locked"] : []),
     "no core",
     ...(sandbox.length > 0 ? [`sandbox ${sandbox.join("+")}`] : []),
     isRoot ? "uid 0 (--user makes it another)" : `uid ${process.getuid!()}`,
@@ -62,20 +55,60 @@ export function harden(options: Options): Protections {
   return { held, missing };
 }
 
+/** Itself, and ten exchanges at a time: the first request to an http upstream was answered with 13 (Bun 1.4.5). */
+export const MIN_DESCRIPTORS = 32;
+
+/** Raises the limit on open files as far as it goes. Throws UserError if that is not far enough to serve anybody. */
+export function refuseFewDescriptors(): void {
+  const { soft, hard } = raiseFileLimit();
+  if (soft !== hard) throw new UserError("the limit on open files cannot be raised", EXIT.fileLimit);
+  if (soft >= MIN_DESCRIPTORS) return;
+  throw new UserError(
+    `the limit on open files (RLIMIT_NOFILE) is ${soft}, and the proxy requires ${MIN_DESCRIPTORS}`,
+    EXIT.fileLimit,
+    [`start it where ulimit -Hn shows ${MIN_DESCRIPTORS} or more; each exchange takes two`],
+  );
+}
+
+/** Standard input and error are replaced by /dev/null once the key is read: better to miss it before. */
+function refuseWithoutNull(): void {
+  try {
+    checkNull();
+  } catch (error) {
+    if (!(error instanceof SystemCallError)) throw error;
+    throw new UserError(`/dev/null cannot be used (${error.message})`, EXIT.cannotStart, [NULL_HINT]);
+  }
+}
+
+export const NULL_HINT =
+  "the null device must be there, and usable by the proxy's user: mknod -m 666 /dev/null c 1 3, on a file system without nodev";
+
+type Opened = { wasOpen: boolean; isRoot: boolean; startedByRoot: boolean };
+
+/** What others of the same user could do before the process was closed to them, because its file can be read. */
+function openAtStart({ wasOpen, isRoot, startedByRoot }: Opened): Missing[] {
+  const exitCode = EXIT.strict;
+  const open = "until a moment ago another process of this user could open this one's memory";
+  // Neither start can be helped by a copy then: memory can be locked against execution (vm.memfd_noexec).
+  if (wasOpen && !isRoot) {
+    if (startedByRoot)
+      return [
+        {
+          message: open,
+          hints: [INSTALL, "or allow executable memory files (vm.memfd_noexec=0)"],
+          exitCode,
+        },
+      ];
+    return [{ message: `${open}, or take the key's pipe over`, hints: [INSTALL], exitCode }];
+  }
+  // A copy was made because the file can be read, so the first start, too, was open for a moment; unless root started it.
+  if (!isCopy() || startedByRoot) return [];
+  const message =
+    "a process of this user that was there before could have taken the key's pipe over, because the program's file can be read";
+  return [{ message, hints: [INSTALL], exitCode }];
+}
+
 const INSTALL = "install it so that its user cannot read it: install -o root -g root -m 0711";
-
-const OPEN_AT_START: Missing = {
-  message: "until a moment ago another process of this user could open this one's memory",
-  hints: [INSTALL, "or allow executable memory files (vm.memfd_noexec=0)"],
-  exitCode: EXIT.strict,
-};
-
-const OPEN_AT_FIRST_START: Missing = {
-  message:
-    "a process of this user that was there before could have taken the key's pipe over, because the program's file can be read",
-  hints: [INSTALL],
-  exitCode: EXIT.strict,
-};
 
 /** The user ID the process has, all four alike. */
 function refuseOtherUsers({ user }: Options, status: Status): number {
@@ -95,45 +128,24 @@ function refuseTracer(status: Status): void {
   ]);
 }
 
-function lockMemory(missing: Missing[]): boolean {
-  try {
-    lockAllMemory();
-    return true;
-  } catch (error) {
-    if (!(error instanceof SystemCallError)) throw error;
-    missing.push({
-      message: `memory is not locked (${error.message}): copies of the key may be written to the swap device`,
-      hints: [
-        "give the file the capability: setcap cap_ipc_lock=ep /usr/local/bin/responses-api-proxy",
-        "or start it as root, or with RLIMIT_MEMLOCK unlimited",
-      ],
-      exitCode: EXIT.memoryLock,
-    });
-    return false;
-  }
+/** What of the sandbox holds. */
+function restrict(missing: Missing[]): string[] {
+  // Before the filter, which leaves no way to ask.
+  const landlock = landlockGap();
+  const held = isShutIn() ? [`landlock(abi ${askForLandlock().abi})`] : [];
+  const { filter, executableGain } = shutOff();
+  const gaps = [landlock, filter ? undefined : SECCOMP_GAP, executableGain ? undefined : MDWE_GAP];
+  for (const gap of gaps) if (gap !== undefined) missing.push({ ...gap, exitCode: EXIT.strict });
+  return [...held, ...(filter ? ["seccomp"] : []), ...(executableGain ? ["mdwe"] : [])];
 }
 
-/** What of the sandbox holds. */
-function shutUp(missing: Missing[]): string[] {
-  // Before the filter, which leaves no way to ask.
-  const abi = landlockAbi();
-  const { filter, executableGain } = shutOff();
-  const layers: [name: string, holds: boolean, what: string][] = [
-    [`landlock(abi ${abi})`, isShutIn(), "files and ports are not restricted (landlock)"],
-    ["ports", abi >= 4, "TCP ports are not restricted (landlock before ABI 4, Linux 6.7)"],
-    ["signals", abi >= 6, "signals to others are not restricted (landlock before ABI 6, Linux 6.12)"],
-    ["seccomp", filter, "system calls are not restricted (seccomp)"],
-    ["mdwe", executableGain, "memory can become executable (PR_SET_MDWE)"],
-  ];
-  for (const [, holds, what] of layers) {
-    if (!holds)
-      missing.push({
-        message: what,
-        hints: ["this takes a newer kernel, or one that has it enabled"],
-        exitCode: EXIT.strict,
-      });
-  }
-  return layers
-    .filter(([name, holds]) => holds && name !== "ports" && name !== "signals")
-    .map(([name]) => name);
+/** Throws UserError for what --strict or --require-mlock wants and is not there: the first, with all the others. */
+function refuseMissing({ strict, requireMlock }: Options, missing: readonly Missing[]): void {
+  const errors = missing.flatMap(({ message, hints, exitCode }) =>
+    exitCode !== undefined && (strict || (requireMlock && exitCode === EXIT.memoryLock))
+      ? [new UserError(message, exitCode, hints)]
+      : [],
+  );
+  const [first, ...others] = errors;
+  if (first !== undefined) throw new UserError(first.message, first.exitCode, first.hints, others);
 }

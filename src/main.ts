@@ -9,11 +9,13 @@ import { run } from "./run.ts";
 import * as terminal from "./terminal.ts";
 
 async function main(): Promise<ExitCode> {
+  const environment = { ...process.env } as Record<string, string>;
+  terminal.recogniseJournal(environment);
   const [word, ...rest] = process.argv.slice(2);
   if (isCommand(word)) {
     // Here and not above: none of it is for the proxy itself, each start of which starts the program twice.
     const { runCommand } = await import("./commands.ts");
-    return await runCommand(word, rest, { ...process.env } as Record<string, string>);
+    return await runCommand(word, rest, environment);
   }
   const options = parseOptions(process.argv.slice(2));
   if (options === "help" || options === "version") {
@@ -21,7 +23,6 @@ async function main(): Promise<ExitCode> {
     return EXIT.clean;
   }
   terminal.setStyle(options);
-  const environment = { ...process.env } as Record<string, string>;
   if (!isReborn(environment)) rebirth(options, environment);
   await run(options, environment);
   return EXIT.clean;

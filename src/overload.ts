@@ -16,18 +16,23 @@ export function turnAwayWhenFull(port: number): void {
   const listener = findListener(port);
   // Kept to be given up: accept(2), too, needs a free descriptor.
   let spare: number | undefined = duplicate(0);
-  let warnedAt = -Infinity;
   const look = (): void => {
     if (!isFull()) return;
     if (spare !== undefined) libc.close(spare);
     const count = turnAway(listener, ANSWER);
     spare = duplicateIfPossible();
-    if (count > 0 && performance.now() - warnedAt > WARN_EVERY_MS) {
-      warnedAt = performance.now();
-      terminal.warning("no file descriptors left: new connections are turned away with 503");
-    }
+    if (count > 0) warnOfFull();
   };
   setInterval(look, LOOK_EVERY_MS).unref();
+}
+
+let warnedAt = -Infinity;
+
+/** Says so once a minute at most. */
+export function warnOfFull(): void {
+  if (performance.now() - warnedAt < WARN_EVERY_MS) return;
+  warnedAt = performance.now();
+  terminal.warning("no file descriptors left: new connections and exchanges are turned away with 503");
 }
 
 function isFull(): boolean {

@@ -3,15 +3,9 @@
 
 import { becomeUser, keepMemoryLockCapability, type User } from "../native/credentials.ts";
 import { closeOthersOnExec, replaceBy } from "../native/descriptors.ts";
-import { copyImage, executeDescriptor } from "../native/image.ts";
-import { SystemCallError } from "../native/libc.ts";
-import {
-  execute,
-  forbidInspection,
-  forbidNewPrivileges,
-  limitCoreDumps,
-  raiseFileLimit,
-} from "../native/process.ts";
+import { copyImage, executeCopy } from "../native/image.ts";
+import { EINVAL, ENOSYS, SystemCallError } from "../native/libc.ts";
+import { execute, forbidInspection, forbidNewPrivileges, limitCoreDumps } from "../native/process.ts";
 import { openDumpDirectory } from "./dump-directory.ts";
 import {
   cleanEnvironment,
@@ -21,6 +15,7 @@ import {
   unexpectedVariables,
 } from "./environment.ts";
 import { causeOf, EXIT, UserError } from "./errors.ts";
+import { refuseFewDescriptors } from "./harden.ts";
 import { openKeyFile } from "./key-file.ts";
 import { type Options, toArguments } from "./options.ts";
 import { shutIn } from "./sandbox.ts";
@@ -57,7 +52,7 @@ export function rebirth(options: Options, environment: Environment): never {
   const user = options.user === undefined ? undefined : resolveUser(options.user);
   if (user !== undefined) refuseWithoutRoot();
   limitCoreDumps();
-  raiseFileLimit();
+  refuseFewDescriptors();
   // As whoever starts it: a key file that only root can read serves --user, too. From here on it is standard input.
   if (options.keyFile !== undefined) replaceBy(0, openKeyFile(options.keyFile));
   try {
@@ -67,20 +62,36 @@ export function rebirth(options: Options, environment: Environment): never {
     if (options.dumpDir !== undefined) openDumpDirectory(options.dumpDir).close();
     forbidNewPrivileges();
     const image = copyIfReadable();
-    shutIn(options, clean);
+    shutIn(options, clean, image);
     closeOthersOnExec();
     // The directory we were started in may belong to anyone; nothing is looked up in it from here on.
     process.chdir("/");
     const args = [...ourselves(), ...toArguments(options)];
     const variables = Object.entries(clean).map(([name, value]) => `${name}=${value}`);
     if (image === undefined) execute("/proc/self/exe", args, variables);
-    executeDescriptor(image, args, variables);
+    executeCopy(image, args, variables);
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const hints = causeOf(error) === "EACCES" ? ["the user it runs as must be able to execute its file"] : [];
     const cause = error instanceof SystemCallError ? error.message : causeOf(error);
-    throw new UserError(`cannot start again with a clean environment (${cause})`, EXIT.rebirth, hints);
+    const hint = hintFor(error);
+    throw new UserError(
+      `cannot start again with a clean environment (${cause})`,
+      EXIT.rebirth,
+      hint === undefined ? [] : [hint],
+    );
   }
+}
+
+/** The kernel that has all the proxy cannot do without: close_range(2) with CLOSE_RANGE_CLOEXEC. */
+export const KERNEL_NEEDED = "Linux 5.11 or later is required";
+
+function hintFor(error: unknown): string | undefined {
+  const isTooOld =
+    error instanceof SystemCallError &&
+    error.call === "close_range" &&
+    (error.errno === EINVAL || error.errno === ENOSYS);
+  if (isTooOld) return KERNEL_NEEDED;
+  return causeOf(error) === "EACCES" ? "the user it runs as must be able to execute its file" : undefined;
 }
 
 function dropRoot(user: User): void {

@@ -28,7 +28,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   // Started while the key is awaited, and waited for before anybody can connect: with no descriptor left it would end the program.
   const thread = Upstream.startThread();
   const { authorization, missing } = readKeyFromStandardInput();
-  if (options.strict && missing.length > 0) throw new UserError(notHeld(missing[0]!), EXIT.strict);
+  if (options.strict && missing.length > 0) throw new UserError(notHeld(missing.join(", ")), EXIT.strict);
   // Not before: a handler could not run while read(2) waits, and without one these signals end the program as they end any other.
   const ending = endings();
   replaceByNull(0);
@@ -37,7 +37,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   const upstream = new Upstream(options, authorization);
   const journal = new Journal(await openDump(options));
   await thread;
-  const server = listen(options, upstream, journal, ending.end);
+  const server = listen(options, upstream, journal, (inFlight) => ending.end("GET /shutdown", inFlight));
   turnAwayWhenFull(server.port);
   const info =
     options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, server.port);
@@ -47,7 +47,8 @@ export async function run(options: Options, environment: Environment): Promise<v
     reportProtections(protections, missing);
     manager.ready(server.port);
     compileAsUsual();
-    await ending.asked;
+    const { cause, inFlight } = await ending.asked;
+    reportEnding(cause, inFlight ?? server.inFlight());
     manager.stopping();
     info?.remove();
     await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
@@ -75,25 +76,28 @@ function ignoreUserSignal(): void {
   process.on("SIGUSR1", () => {});
 }
 
+const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+/** What may ask the program to end. */
+type Cause = (typeof SIGNALS)[number] | "GET /shutdown";
+
 type Endings = {
-  end: () => void;
-  /** Resolved by the first signal or GET /shutdown. */
-  asked: Promise<void>;
+  end: (cause: Cause, inFlight?: number) => void;
+  /** Resolved by the first signal or GET /shutdown, with which of them it was, and what the latter knows of other exchanges. */
+  asked: Promise<{ cause: Cause; inFlight: number | undefined }>;
   /** Resolved by a signal after that. */
   insisted: Promise<void>;
 };
 
 /** SIGTERM, SIGINT and SIGHUP end the program; a second one ends it at once. */
 function endings(): Endings {
-  const asked = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<{ cause: Cause; inFlight: number | undefined }>();
   const insisted = Promise.withResolvers<void>();
   let isEnding = false;
-  const end = (): void => {
+  const end: Endings["end"] = (cause, inFlight) => {
     isEnding = true;
-    asked.resolve();
+    asked.resolve({ cause, inFlight });
   };
-  const onSignal = (): void => (isEnding ? insisted.resolve() : end());
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, onSignal);
+  for (const signal of SIGNALS) process.on(signal, () => (isEnding ? insisted.resolve() : end(signal)));
   return { end, asked: asked.promise, insisted: insisted.promise };
 }
 
@@ -111,6 +115,11 @@ function reportStart(port: number, { upstreamUrl, dumpDir }: Options, environmen
     });
   if (dumpDir !== undefined)
     terminal.warning(`every request and answer is written to ${dumpDir}, prompts included`);
+}
+
+function reportEnding(cause: Cause, inFlight: number): void {
+  const text = `${cause}: ending, ${inFlight} ${inFlight === 1 ? "exchange" : "exchanges"} in flight`;
+  terminal.info(text, { event: "ending", cause, in_flight: inFlight });
 }
 
 function reportProtections({ held, missing }: Protections, missingForKey: readonly string[]): void {

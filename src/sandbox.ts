@@ -1,8 +1,8 @@
 // What the process is shut into: files and ports before the second start, so that every thread is; system calls after it.
 
-import { AT_FDCWD, close, O_RDWR, openUnless } from "../native/files.ts";
-import { restrict } from "../native/landlock.ts";
-import { EACCES, SystemCallError } from "../native/libc.ts";
+import { O_RDWR, O_WRONLY, whyNotOpened } from "../native/files.ts";
+import { askForLandlock, restrict } from "../native/landlock.ts";
+import { EACCES, ENOSYS, EOPNOTSUPP, EROFS, SystemCallError } from "../native/libc.ts";
 import { forbidExecutableGain } from "../native/process.ts";
 import { installFilter } from "../native/seccomp.ts";
 import type { Environment } from "./environment.ts";
@@ -23,9 +23,9 @@ const EXECUTABLES = [
 /**
  * No writing but into the directories of --server-info and --dump-dir, no executing but of ourselves, no connecting but to the upstream's port, its
  * HTTPS proxy's and DNS, no binding but of our port, no signals and abstract sockets to others. Best effort: answers whether the
- * kernel took it. Reading is not restricted, nor are addresses: Landlock knows ports only.
+ * kernel took it. `image` is the descriptor of the copy to be executed, if there is one. Reading is not restricted, nor are addresses: Landlock knows ports only.
  */
-export function shutIn(options: Options, environment: Environment): boolean {
+export function shutIn(options: Options, environment: Environment, image?: number): boolean {
   return attempt(() => {
     restrict({
       writableDirectories: [
@@ -33,19 +33,79 @@ export function shutIn(options: Options, environment: Environment): boolean {
         ...(options.dumpDir === undefined ? [] : [options.dumpDir]),
       ],
       writableFiles: ["/dev/null"],
-      executables: EXECUTABLES,
+      executables: [...EXECUTABLES, ...(image === undefined ? [] : [`/proc/self/fd/${image}`])],
       connectPorts: [DNS_PORT, portOf(options.upstreamUrl), ...proxyPorts(options.upstreamUrl, environment)],
       bindPorts: [options.port],
     });
   });
 }
 
-/** Whether the restrictions of files hold: writing to /dev/zero is everybody's right otherwise. */
-export function isShutIn(): boolean {
-  const fd = openUnless(EACCES, AT_FDCWD, "/dev/zero", O_RDWR);
-  if (fd !== undefined) close(fd);
-  return fd === undefined;
+/** The same with no exception at all, for a process that only wants to know whether it can be had, and opens nothing afterwards. */
+export function shutInWholly(): boolean {
+  const nothing = { writableDirectories: [], writableFiles: [], executables: [] };
+  return attempt(() => restrict({ ...nothing, connectPorts: [], bindPorts: [] }));
 }
+
+/**
+ * Whether the restrictions of files hold. Everybody may write to this file of the process's own, the kernel gave it its mode and lets
+ * nobody change it: so it is a security module that refuses it.
+ */
+export function isShutIn(): boolean {
+  if (askForLandlock().abi === 0) return false;
+  const reason = whyNotOpened("/proc/self/timerslack_ns", O_WRONLY);
+  // On a read-only /proc the kernel does not get as far; a device is not part of what is mounted read-only.
+  return (reason === EROFS ? whyNotOpened("/dev/zero", O_RDWR) : reason) === EACCES;
+}
+
+/** A part of the sandbox that does not hold: what that means, and what would mend it. */
+export type Gap = Readonly<{ message: string; hints: readonly string[] }>;
+
+/** What Landlock leaves unrestricted; undefined if that is nothing. */
+export function landlockGap(): Gap | undefined {
+  const { abi, refusal } = askForLandlock();
+  const allOpen = (why: string, hint: string): Gap => ({
+    message: `files, TCP ports and signals are not restricted: ${why}`,
+    hints: [hint],
+  });
+  switch (refusal?.errno) {
+    case undefined:
+      break;
+    case ENOSYS:
+      return allOpen("this kernel has no Landlock", `${COMPLETE}, if CONFIG_SECURITY_LANDLOCK is set`);
+    case EOPNOTSUPP:
+      return allOpen(
+        "Landlock is not enabled",
+        "add it to the kernel's command line: lsm=landlock,… with what /sys/kernel/security/lsm lists",
+      );
+    default:
+      return allOpen(`Landlock is forbidden here (${refusal!.message})`, ALLOW_LANDLOCK);
+  }
+  if (!isShutIn()) return allOpen("the kernel's Landlock refused this process", ALLOW_LANDLOCK);
+  const missing = LANDLOCK_SINCE.filter(([since]) => since > abi).map(([, what]) => what);
+  if (missing.length === 0) return undefined;
+  return { message: `not restricted by Landlock ABI ${abi}: ${missing.join(", ")}`, hints: [COMPLETE] };
+}
+
+const COMPLETE = "Linux 6.12 has all of it";
+const ALLOW_LANDLOCK = "a container's seccomp profile must allow the calls landlock_*";
+
+/** What the first version does not know, by the one that does. (The second's REFER is not missed: without it, all such moves are refused.) */
+const LANDLOCK_SINCE: readonly [abi: number, what: string][] = [
+  [3, "truncating files"],
+  [4, "TCP ports"],
+  [5, "ioctl on devices"],
+  [6, "signals and abstract sockets"],
+];
+
+export const SECCOMP_GAP: Gap = {
+  message: "system calls are not restricted (seccomp)",
+  hints: ["the kernel must have CONFIG_SECCOMP_FILTER, and a container must allow seccomp(2)"],
+};
+
+export const MDWE_GAP: Gap = {
+  message: "memory can become executable (PR_SET_MDWE)",
+  hints: ["Linux 6.3 or later can forbid it"],
+};
 
 /** No system calls but those that serving takes, on every thread; and no memory that becomes executable. Answers what holds. */
 export function shutOff(): { filter: boolean; executableGain: boolean } {

@@ -1,7 +1,7 @@
 // The one-line file that tells programs where the proxy is: {"port":N,"pid":N}.
 
 import { Directory } from "../native/directory.ts";
-import { close, type FileStatus, statusOf, writeText } from "../native/files.ts";
+import { close, type FileStatus, statusOf, writeAll } from "../native/files.ts";
 import { randomHex } from "../native/memory.ts";
 import { causeOf, UserError } from "./errors.ts";
 import { basename, dirname } from "./paths.ts";
@@ -37,29 +37,15 @@ export function writeServerInfo(path: string, port: number): ServerInfo {
   const name = basename(path);
   // A name nobody can guess, so nobody can be there first; creating it fails if somebody is all the same.
   const temporary = `${name}.${randomHex(16)}.tmp`;
-  let directory: Directory | undefined;
-  let written: FileStatus | undefined;
   try {
-    directory = openDirectory(path);
+    const directory = openDirectory(path);
     const found = directory.find(name);
     if (found !== undefined) refuseToReplace(path, found);
-    written = create(directory, temporary, text);
-    directory.rename(temporary, name);
+    const { identity } = put(directory, temporary, name, text);
+    return { remove: () => removeIfStill(directory, name, identity) };
   } catch (error) {
-    if (written !== undefined) directory?.remove(temporary);
     throw cannotWrite(path, error);
   }
-  const held = directory;
-  const { identity } = written;
-  return {
-    remove: () => {
-      try {
-        if (held.find(name)?.identity === identity) held.remove(name);
-      } catch {
-        // With no descriptor left, say. A file that stays is no reason for an end that fails.
-      }
-    },
-  };
 }
 
 /** The file's directory, reached through nothing that a user other than root and ourselves could have put in the way. */
@@ -83,14 +69,30 @@ function refuseToReplace(path: string, found: FileStatus): void {
   ]);
 }
 
-/** Clients are other users, who must be able to read the file: that is why the umask is set before the second start. */
-function create(directory: Directory, name: string, text: string): FileStatus {
-  const fd = directory.create(name, 0o644);
+/**
+ * Writes the whole text under the temporary name and renames it; on a full disk, say, nothing stays of it. Clients are other users, who must
+ * be able to read the file: that is why the umask is set before the second start.
+ */
+function put(directory: Directory, temporary: string, name: string, text: string): FileStatus {
+  const fd = directory.create(temporary, 0o644);
   try {
-    writeText(fd, text);
-    return statusOf(fd);
+    writeAll(fd, Buffer.from(text));
+    const written = statusOf(fd);
+    directory.rename(temporary, name);
+    return written;
+  } catch (error) {
+    directory.removeIfThere(temporary);
+    throw error;
   } finally {
     close(fd);
+  }
+}
+
+function removeIfStill(directory: Directory, name: string, identity: string): void {
+  try {
+    if (directory.find(name)?.identity === identity) directory.remove(name);
+  } catch {
+    // With no descriptor left, say. A file that stays is no reason for an end that fails.
   }
 }
 
@@ -107,4 +109,8 @@ function cannotWrite(path: string, error: unknown): UserError {
 
 const HINTS: Record<string, string> = {
   EACCES: "the user the proxy runs as must be able to write in that directory",
+  // What rename(2) says in /tmp and its like.
+  EPERM: "it is another user's file, which a sticky directory keeps: name a path in a directory of your own",
+  EROFS: "name a path on a file system that can be written",
+  ENOSPC: "make room there, or name a path on another file system",
 };

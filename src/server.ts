@@ -18,6 +18,8 @@ export type Listening = {
   port: number;
   /** Stops accepting at once, waits at most `timeoutMs` for exchanges in flight, then breaks them off. */
   stop: (timeoutMs: number) => Promise<void>;
+  /** How many exchanges have begun and not ended. */
+  inFlight: () => number;
 };
 
 /**
@@ -35,12 +37,12 @@ const BUSY_MS = 600_000;
 const LOOK_EVERY_MS = 15_000;
 const NO_TIMEOUT = 0;
 
-/** Listens on 127.0.0.1 and forwards; `askedToEnd` is called for each `GET /shutdown` that may pass. Throws UserError. */
+/** Listens on 127.0.0.1 and forwards; `askedToEnd` is called for each `GET /shutdown` that may pass, with how many exchanges are in flight. Throws UserError. */
 export function listen(
   options: Options,
   upstream: Upstream,
   journal: Journal,
-  askedToEnd: () => void,
+  askedToEnd: (inFlight: number) => void,
 ): Listening {
   const refused = (request: Request, { code, message }: Refusal): Response => {
     journal.refuse(request, code);
@@ -60,7 +62,7 @@ export function listen(
   const shutdown = (request: Request): Response => {
     const refusal = options.httpShutdown ? refuseShutdown(request) : ROUTE_REFUSED;
     if (refusal !== undefined) return refused(request, refusal);
-    askedToEnd();
+    askedToEnd(server.pendingRequests - 1);
     return new Response(null, { status: 200 });
   };
   const server = openServer(options.port, {
@@ -78,7 +80,11 @@ export function listen(
     server.closeIdleConnections();
   };
   setInterval(closeWaiting, LOOK_EVERY_MS).unref();
-  return { port: server.port!, stop: (timeoutMs) => stop(server, timeoutMs) };
+  return {
+    port: server.port!,
+    stop: (timeoutMs) => stop(server, timeoutMs),
+    inFlight: () => server.pendingRequests,
+  };
 }
 
 type Handlers = {
@@ -102,10 +108,15 @@ function openServer(port: number, handlers: Handlers): Bun.Server<undefined> {
       ...handlers,
     });
   } catch (error) {
-    throw new UserError(`cannot listen on 127.0.0.1:${port} (${causeOf(error)})`, undefined, [
-      "leave --port out to get a free port, and read it from the --server-info file",
-    ]);
+    const cause = causeOf(error);
+    throw new UserError(`cannot listen on 127.0.0.1:${port} (${cause})`, undefined, hintsFor(cause, port));
   }
+}
+
+function hintsFor(cause: string, port: number): string[] {
+  if (cause === "EADDRNOTAVAIL")
+    return ["give the loopback interface its address: ip addr add 127.0.0.1/8 dev lo"];
+  return port === 0 ? [] : ["leave --port out to get a free port, and read it from the --server-info file"];
 }
 
 async function stop(server: Bun.Server<undefined>, timeoutMs: number): Promise<void> {

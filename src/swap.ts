@@ -2,14 +2,14 @@
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 
-import { readText } from "../native/files.ts";
+import { readText, readTextIfThere } from "../native/files.ts";
 
 /** `memory` is zram, which is no disk. */
 export type Swap = { name: string; kind: "encrypted" | "memory" | "plain" };
 
-/** The devices and files of /proc/swaps (proc_swaps(5)). */
+/** The devices and files of /proc/swaps (proc_swaps(5)), which a kernel without swap does not have. */
 export function swaps(): Swap[] {
-  const [, ...lines] = readText("/proc/swaps").trim().split("\n");
+  const [, ...lines] = (readTextIfThere("/proc/swaps") ?? "").trim().split("\n");
   return lines.map((line) => {
     // A blank in a name is written as \040.
     const [path = "", type] = line.split(/\s+/);

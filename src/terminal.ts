@@ -2,17 +2,21 @@
 // - `responses-api-proxy: error: <lower case, no full stop>`, then `responses-api-proxy: hint: <an action>`, a line each.
 // - Flags are named as typed, what the user typed is quoted, a failed system call is named with its reason.
 // - Nothing that came from standard input, from a header or from a body.
+// - For the journal (systemd-journald), a line has its priority instead of the program's name, which the journal adds by itself.
 // - One message is one line: control characters are escaped, so no text can forge a line or move the cursor.
 
 // Not consola/basic, which opens process.stdout and process.stderr at once: 10 ms of a start of 13 (Bun 1.4.5).
 import { type ConsolaInstance, createConsola, LogLevels } from "consola/core";
 
 import { duplicate, isTerminal, replaceByNull, takesOutput } from "../native/descriptors.ts";
-import { writeText } from "../native/files.ts";
+import { statusOf, writeAll } from "../native/files.ts";
 import { causeOf, UserError } from "./errors.ts";
 import type { Options } from "./options.ts";
 
 let descriptor = 2;
+
+/** Whether that is the journal. */
+let isJournal = false;
 
 /** How much is said, and how: one line of text, or one JSON object. */
 let style: Pick<Options, "logLevel" | "logJson"> = { logLevel: "info", logJson: false };
@@ -40,6 +44,15 @@ const makeConsola = (): ConsolaInstance =>
 /** Made when there is something to say: the first of the two starts says nothing when it goes well. */
 let consola: ConsolaInstance | undefined;
 const log = (): ConsolaInstance => (consola ??= makeConsola());
+
+/** Looks whether standard error is the stream of the journal's that JOURNAL_STREAM names, as `device:inode` (systemd.exec(5)). */
+export function recogniseJournal({ JOURNAL_STREAM: stream }: Readonly<Record<string, string>>): void {
+  try {
+    isJournal = stream !== undefined && statusOf(descriptor).streamName === stream;
+  } catch {
+    // Closed: nobody is told anything then.
+  }
+}
 
 /** Decides how all that follows is said. */
 export function setStyle({ logLevel, logJson }: Pick<Options, "logLevel" | "logJson">): void {
@@ -82,14 +95,16 @@ export function failure(thrown: unknown): void {
     say("error", `internal error (${kind}), details withheld`, { event: "end" });
     return;
   }
-  say("error", thrown.message, { event: "end" });
-  for (const text of thrown.hints) say("error", text, { event: "hint" });
+  for (const { message, hints } of [thrown, ...thrown.others]) {
+    say("error", message, { event: "end" });
+    for (const text of hints) say("error", text, { event: "hint" });
+  }
 }
 
 /** Text that was asked for (`--help`, `--version`), to standard output. Throws UserError where that takes nothing. */
 export function output(text: string): void {
   try {
-    writeText(1, `${text}\n`);
+    writeAll(1, Buffer.from(`${text}\n`));
   } catch (thrown) {
     throw new UserError(`standard output cannot be written (${causeOf(thrown)})`);
   }
@@ -119,15 +134,20 @@ export function printable(text: string): string {
 /** One line. As text, a hint and a warning are labelled so, an error too, and the rest speaks for itself. */
 function say(type: string, text: string, fields: Fields = {}): void {
   const level = type === "error" || type === "warn" || type === "debug" ? type : "info";
+  const start = isJournal ? `<${PRIORITIES[level]}>` : "";
   if (style.logJson) {
     const { event = "message", ...others } = fields;
-    writeLine(JSON.stringify({ time: new Date().toISOString(), level, event, message: text, ...others }));
+    const object = { time: new Date().toISOString(), level, event, message: text, ...others };
+    writeLine(start + JSON.stringify(object));
     return;
   }
   const label =
     fields["event"] === "hint" ? "hint: " : level === "info" || level === "debug" ? "" : LABELS[level];
-  writeLine(`responses-api-proxy: ${label}${text}`);
+  writeLine(`${isJournal ? start : "responses-api-proxy: "}${label}${text}`);
 }
+
+/** As syslog(3) numbers them and sd-daemon(3) has them at the start of a line, where the journal takes them off again. */
+const PRIORITIES = { error: 3, warn: 4, info: 6, debug: 7 } as const;
 
 const LABELS = { error: "error: ", warn: "warning: " } as const;
 
@@ -145,7 +165,7 @@ function writeLine(line: string): void {
       lost = 0;
       say("warn", `${count} lines were not written, because nobody read them`, { event: "lost", count });
     }
-    writeText(descriptor, `${printable(line)}\n`);
+    writeAll(descriptor, Buffer.from(`${printable(line)}\n`));
   } catch {
     // Nobody reads standard error any more; that is no reason to stop serving.
   }

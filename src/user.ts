@@ -1,11 +1,16 @@
 // Which user the program is to run as.
 
-import { findUser, type User } from "../native/credentials.ts";
+import { entriesOf, findUser, type User } from "../native/credentials.ts";
 import { EXIT, UserError } from "./errors.ts";
 
 /** The user that --user names. Throws UserError for a name nobody has, and for root. */
 export function resolveUser(nameOrUid: string): User {
   const user = findUser(nameOrUid);
+  if (user === undefined && entriesOf("/etc/passwd").every(([name]) => name === "")) {
+    throw new UserError(`--user '${nameOrUid}' cannot be looked up: /etc/passwd has no users`, EXIT.usage, [
+      "give the number of a user, e.g. --user=61234",
+    ]);
+  }
   if (user === undefined) {
     throw new UserError(`--user '${nameOrUid}' is no user, or its number is a group's`, EXIT.usage, [
       "give the number of a user that nobody is, e.g. --user=61234",

@@ -38,16 +38,17 @@ describe("--log-level", () => {
     );
 
   test("info, without being asked: the start, what failed, the totals; nothing of what went well", async () => {
-    const [listening, protections, failure, totals, ...rest] = await logOf();
+    const [listening, protections, failure, ending, totals, ...rest] = await logOf();
     expect(listening).toStartWith("responses-api-proxy: listening on http://127.0.0.1:");
     expect(protections).toStartWith("responses-api-proxy: protections: ");
     expect(failure).toStartWith(FAILURE);
+    expect(ending).toBe("responses-api-proxy: SIGTERM: ending, 0 exchanges in flight");
     expect(totals).toMatch(totalsWith(24));
     expect(rest).toEqual([]);
   });
 
   test("debug: a line per exchange besides, and how each ended", async () => {
-    const [, , done, refused, failure, failed, totals, ...rest] = await logOf("--log-level=debug");
+    const [, , done, refused, failure, failed, , totals, ...rest] = await logOf("--log-level=debug");
     expect(done).toMatch(
       /^responses-api-proxy: #1 200, 24 bytes up, 2 down, first byte after \d+ ms, \d+ ms: done$/,
     );
@@ -164,6 +165,7 @@ describe("--log-json", () => {
         ...timing,
         first_byte_ms: null,
       },
+      { level: "info", event: "ending", cause: "SIGTERM", in_flight: 0 },
       {
         level: "info",
         event: "totals",
@@ -288,7 +290,7 @@ test("no line can be forged: what a client sent is cut, and its control characte
   await roundTrip(proxy.port, `GET /${"x".repeat(5000)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
   await roundTrip(proxy.port, "GET / HTTP/1.1\r\nHost: a\u009bb\u0085responses-api-proxy: forged\r\n\r\n");
   const { stderr } = await proxy.stop();
-  const [, , long, odd, totals, ...rest] = stderr.trimEnd().split("\n");
+  const [, , long, odd, , totals, ...rest] = stderr.trimEnd().split("\n");
   expect(long!.length).toBeLessThan(300);
   expect(long).toContain("xxx…: refused: ");
   expect(odd).toMatch(/^responses-api-proxy: #2 403, GET \P{Cc}*: refused: \w+_refused$/u);

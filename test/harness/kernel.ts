@@ -1,0 +1,107 @@
+// Executes a command on what it takes for another kernel: some system calls fail, or do nothing ("OK"), or Landlock is an older
+// one. As root:
+// `bun kernel.ts '{"landlock_create_ruleset":"ENOSYS"}' COMMAND…` or `'{"landlockAbi":2}'` or `'{"execveat":"once EACCES"}'`.
+//
+// A seccomp filter makes the calls fail. For the version of Landlock, and for a call that fails the first time only, it asks a second
+// process, which lives as long as the first. All else is the real kernel's doing: what an old Landlock cannot forbid is not forbidden.
+
+import { constants } from "node:os";
+
+import { check, libc, ptr, SystemCallError } from "../../native/libc.ts";
+import { execute } from "../../native/process.ts";
+import { type SyscallName, syscallNumber } from "../../native/syscalls.ts";
+
+const SET_MODE_FILTER = 1n;
+const NEW_LISTENER = 1n << 3n;
+const ALLOW = 0x7fff0000;
+const USER_NOTIF = 0x7fc00000;
+const ERRNO = 0x00050000;
+const NOTIF_RECV = 0xc0502100n;
+const NOTIF_SEND = 0xc0182101n;
+const IOCTL = process.arch === "arm64" ? 29n : 16n;
+/** Calls that the program makes by the libc's wrappers only. */
+const OTHERS: Record<string, number> = { mlockall: process.arch === "arm64" ? 230 : 151 };
+const LISTENER = 3;
+const POLLIN = 1;
+const CONTINUE = 1;
+
+const [spec = "", ...command] = process.argv.slice(2);
+const ERRORS = constants.errno as Record<string, number>;
+if (spec === "answer") answer(Number(command[0]), Number(command[1]), ERRORS[command[2]!] ?? 0);
+else begin(JSON.parse(spec));
+
+function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<string, string>): never {
+  type Instruction = [code: number, jumpTrue: number, jumpFalse: number, k: number];
+  const load = (offset: number): Instruction => [0x20, 0, 0, offset];
+  const unless = (value: number, skip: number): Instruction => [0x15, 0, skip, value];
+  const result = (value: number): Instruction => [0x06, 0, 0, value];
+  const number = (name: string): number => OTHERS[name] ?? syscallNumber(name as SyscallName)!;
+  const once = Object.values(failing).find((error) => error.startsWith("once "));
+  const actionOf = (error: string): number =>
+    error.startsWith("once ") ? USER_NOTIF : ERRNO | (error === "OK" ? 0 : ERRORS[error]!);
+  const failures = Object.entries(failing).flatMap(([name, error]) => [
+    unless(number(name), 1),
+    result(actionOf(error)),
+  ]);
+  // The question for the version has a 1 as its third argument.
+  const version =
+    landlockAbi === undefined
+      ? []
+      : [unless(number("landlock_create_ruleset"), 3), load(32), unless(1, 1), result(USER_NOTIF)];
+  const isAsked = landlockAbi !== undefined || once !== undefined;
+  const listener = install([load(0), ...failures, ...version, result(ALLOW)], isAsked);
+  if (isAsked) {
+    const args = [String(process.pid), String(landlockAbi ?? 0), once?.slice("once ".length) ?? ""];
+    Bun.spawn([process.execPath, import.meta.path, "answer", ...args], {
+      stdio: ["ignore", "ignore", "ignore", listener],
+    });
+  }
+  const variables = Object.entries(process.env).map(([name, value]) => `${name}=${value}`);
+  return execute(Bun.which(command[0]!) ?? command[0]!, command, variables);
+}
+
+/** The listener's descriptor, if there is to be one. */
+function install(
+  instructions: [code: number, jumpTrue: number, jumpFalse: number, k: number][],
+  listens: boolean,
+): number {
+  const program = new Uint32Array(1024);
+  for (const [index, [code, jumpTrue, jumpFalse, k]] of instructions.entries())
+    program.set([code | (jumpTrue << 16) | (jumpFalse << 24), k], index * 2);
+  const header = Buffer.alloc(1024);
+  header.writeUInt16LE(instructions.length, 0);
+  header.writeBigUInt64LE(BigInt(ptr(program)), 8);
+  const number = BigInt(syscallNumber("seccomp")!);
+  const flags = listens ? NEW_LISTENER : 0n;
+  return check("seccomp", libc.syscall(number, SET_MODE_FILTER, flags, BigInt(ptr(header)), 0n, 0n, 0n));
+}
+
+/** Answers each question until the process that asks is gone: with `value`, or if there is an `error`, with that at first. */
+function answer(parent: number, value: number, error: number): void {
+  let isFirst = true;
+  const poll = Buffer.alloc(1024);
+  poll.writeInt32LE(LISTENER, 0);
+  poll.writeInt16LE(POLLIN, 4);
+  const ioctl = (request: bigint, argument: Buffer): void => {
+    const result = libc.syscall(IOCTL, BigInt(LISTENER), request, BigInt(ptr(argument)), 0n, 0n, 0n);
+    check("ioctl", result);
+  };
+  while (process.ppid === parent) {
+    if (libc.poll(poll, 1n, 50) <= 0) continue;
+    const question = Buffer.alloc(1024);
+    const reply = Buffer.alloc(1024);
+    try {
+      ioctl(NOTIF_RECV, question);
+      // struct seccomp_notif_resp { __u64 id; __s64 val; __s32 error; __u32 flags; }
+      question.copy(reply, 0, 0, 8);
+      if (error === 0) reply.writeBigInt64LE(BigInt(value), 8);
+      else if (isFirst) reply.writeInt32LE(-error, 16);
+      else reply.writeUInt32LE(CONTINUE, 20);
+      isFirst = false;
+      ioctl(NOTIF_SEND, reply);
+    } catch (thrown) {
+      // Whoever asked is gone.
+      if (!(thrown instanceof SystemCallError)) throw thrown;
+    }
+  }
+}
