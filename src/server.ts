@@ -102,11 +102,24 @@ function openServer(port: number, handlers: Handlers): Bun.Server<undefined> {
       ...handlers,
     });
   } catch (error) {
-    throw new UserError(`cannot listen on 127.0.0.1:${port} (${causeOf(error)})`, undefined, [
-      "leave --port out to get a free port, and read it from the --server-info file",
-    ]);
+    throw cannotListen(port, causeOf(error));
   }
 }
+
+function cannotListen(port: number, cause: string): UserError {
+  const reason = cause in WHY_NOT ? `: ${WHY_NOT[cause]}` : "";
+  return new UserError(
+    `cannot listen on 127.0.0.1:${port}${reason} (${cause})`,
+    undefined,
+    port === 0 ? [] : ["leave --port out to get a free port, and read it from the --server-info file"],
+  );
+}
+
+const WHY_NOT: Record<string, string> = {
+  EADDRINUSE: "another program has that port",
+  EACCES: "an ordinary user may not have that port",
+  EADDRNOTAVAIL: "127.0.0.1 is not there; is the interface lo up?",
+};
 
 async function stop(server: Bun.Server<undefined>, timeoutMs: number): Promise<void> {
   const timer = Promise.withResolvers<void>();
