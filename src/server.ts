@@ -118,7 +118,7 @@ function cannotListen(port: number, cause: string): UserError {
 const WHY_NOT: Record<string, string> = {
   EADDRINUSE: "another program has that port",
   EACCES: "an ordinary user may not have that port",
-  EADDRNOTAVAIL: "127.0.0.1 is not there; is the interface lo up?",
+  EADDRNOTAVAIL: "the interface lo does not have that address",
 };
 
 async function stop(server: Bun.Server<undefined>, timeoutMs: number): Promise<void> {
