@@ -15,7 +15,7 @@ import { describeMachine } from "./machine.ts";
 import { makeSite } from "./peers.ts";
 import { drawConnections } from "./plot.ts";
 import { type Report, toMarkdown, toTable } from "./report.ts";
-import { requireTools } from "./requirements.ts";
+import { requireRoot, requireTools } from "./requirements.ts";
 import type { Row } from "./rows.ts";
 import { startUpstreams } from "./upstream.ts";
 
@@ -36,6 +36,7 @@ async function main(): Promise<void> {
     process.argv.slice(2),
     BLOCKS.map(({ id }) => id),
   );
+  requireRoot();
   const started = performance.now();
   const machine = describeMachine();
   const tools = await requireTools();

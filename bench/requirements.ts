@@ -23,10 +23,14 @@ export type Tools = {
   versions: Record<string, string>;
 };
 
-/** Finds what is needed, and installs codex. Throws with what to do where the benchmark cannot run at all. */
-export async function requireTools(): Promise<Tools> {
+/** Throws for any other user, before anything is installed or measured. */
+export function requireRoot(): void {
   if (process.getuid?.() !== 0)
     throw new Error("run it as root: it reads the memory of the programs it compares");
+}
+
+/** Finds what is needed, and installs codex. Throws with what to do where the benchmark cannot run at all. */
+export async function requireTools(): Promise<Tools> {
   const [wrk, nginx, haproxy] = ["wrk", "nginx", "haproxy"].map((name) =>
     Bun.which(name, { PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` }),
   );

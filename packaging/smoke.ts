@@ -4,13 +4,21 @@
 //   npm run smoke -- /usr/local/bin/responses-api-proxy
 //   npm run smoke -- npx responses-api-proxy       any command line
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const KEY = `sk-smoke-${crypto.randomUUID()}`;
 const LIMIT_MS = 60_000;
-const command = process.argv.length > 2 ? process.argv.slice(2) : ["dist/responses-api-proxy"];
+const BUILT = "dist/responses-api-proxy";
+const command = process.argv.length > 2 ? process.argv.slice(2) : [BUILT];
+if (command[0] === BUILT && !existsSync(BUILT)) {
+  console.error(`smoke: there is no ${BUILT} yet: npm run build makes it`);
+  process.exit(1);
+}
+// Everything is on 127.0.0.1, and Bun's fetch would look for it behind a proxy, unless NO_PROXY says otherwise.
+for (const name of ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
+  for (const spelling of [name, name.toLowerCase()]) delete process.env[spelling];
 
 function check(holds: boolean, what: string): asserts holds {
   if (!holds) throw new Error(what);

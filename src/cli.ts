@@ -16,7 +16,7 @@ export const FLAGS = {
   "key-file": {
     type: "string",
     valueHint: "FILE",
-    description: "Read the key from there and not from standard input",
+    description: "Read the key there, not from standard input",
   },
   "http-shutdown": { type: "boolean", description: "Let any client end the proxy with GET /shutdown" },
   "upstream-url": {
@@ -41,8 +41,8 @@ export const FLAGS = {
   "require-mlock": { type: "boolean", description: "Refuse to start where memory cannot be locked" },
   "shutdown-timeout": {
     type: "string",
-    valueHint: "SECONDS",
-    description: "How long exchanges in flight may take to end (default: 10)",
+    valueHint: "DURATION",
+    description: "How long exchanges in flight may take to end: 500ms, 10s, 2m, 1h (default: 10s)",
   },
   "log-level": {
     type: "string",
@@ -55,8 +55,8 @@ export const FLAGS = {
     valueHint: "DIR",
     description: "Write every request and answer there, prompts included",
   },
-  help: { type: "boolean", description: "Show this" },
-  version: { type: "boolean", description: "Show the version" },
+  help: { type: "boolean", alias: "h", description: "Show this" },
+  version: { type: "boolean", alias: "V", description: "Show the version" },
 } as const satisfies ArgsDef;
 
 const JSON_FLAG = { type: "boolean", description: "Say it as one JSON object" } as const;
@@ -88,7 +88,7 @@ export const COMMANDS = {
       max: {
         type: "string",
         valueHint: "DURATION",
-        description: "How long at most: 500ms, 30s, 2m (default: 30s)",
+        description: "How long at most: 500ms, 10s, 2m, 1h (default: 30s)",
       },
       help: FLAGS.help,
     },
@@ -127,7 +127,8 @@ export async function usage(): Promise<string> {
     "",
     "The key is read from standard input:",
     "",
-    "  printenv OPENAI_API_KEY | env -u OPENAI_API_KEY responses-api-proxy --server-info /tmp/server-info.json",
+    "  printenv OPENAI_API_KEY | env -u OPENAI_API_KEY \\",
+    "    responses-api-proxy --server-info FILE",
   ].join("\n");
 }
 
@@ -136,7 +137,17 @@ export function versionLine(): string {
   return `${name} ${version} (Bun ${Bun.version}, ${BUILT_FOR})`;
 }
 
+/** Without colours, and no line wider than the narrowest terminal that is usual: what goes on does so in its own column. */
 function plain(text: string): string {
   const lines = Bun.stripANSI(text).trimEnd().split("\n");
-  return lines.map((line) => line.trimEnd()).join("\n");
+  return lines.flatMap((line) => wrap(line.trimEnd())).join("\n");
 }
+
+function wrap(line: string): string[] {
+  const column = /^(?: *\S.*? {2,}| +)(?=\S)/.exec(line)?.[0].length ?? 0;
+  const end = line.length <= COLUMNS ? -1 : line.lastIndexOf(" ", COLUMNS);
+  if (end <= column) return [line];
+  return [line.slice(0, end), ...wrap(" ".repeat(column) + line.slice(end + 1))];
+}
+
+const COLUMNS = 80;

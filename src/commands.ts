@@ -1,15 +1,16 @@
 // The subcommands: raw arguments → what doctor.ts, status.ts and wait.ts are asked. Loaded only when one of them is called, modules of
 // Node's and all, which the build's --splitting is for: without it Bun 1.4.5 loads those at each start of the proxy, too.
 
-import { quote, readCommandFlags, usageError } from "./arguments.ts";
+import { readCommandFlags, usageError } from "./arguments.ts";
 import { type CommandName, commandUsage } from "./cli.ts";
+import { parseDuration } from "./durations.ts";
 import type { Environment } from "./environment.ts";
 import { EXIT, type ExitCode } from "./errors.ts";
 import { DEFAULT_UPSTREAM_URL, parseUpstreamUrl } from "./options.ts";
 import * as terminal from "./terminal.ts";
 
 const DEFAULT_MAX = "30s";
-const MOST_MS = 24 * 3_600_000;
+const MOST_HOURS = 24;
 
 /** Runs a subcommand; its exit code is its answer. Throws UserError. */
 export async function runCommand(
@@ -44,7 +45,7 @@ const RUN: Record<CommandName, Run> = {
   wait: async (rawArguments) => {
     const given = readCommandFlags("wait", rawArguments);
     const file = requireServerInfo("wait", given["server-info"]);
-    const maxMs = parseMax(given.max ?? DEFAULT_MAX);
+    const maxMs = parseDuration("max", given.max ?? DEFAULT_MAX, MOST_HOURS);
     const { wait } = await import("./wait.ts");
     return await wait(file, maxMs);
   },
@@ -53,16 +54,6 @@ const RUN: Record<CommandName, Run> = {
 function requireServerInfo(command: CommandName, file: string | undefined): string {
   if (file !== undefined && file !== "") return file;
   throw usageError(`${command} needs the server-info file`, [
-    `responses-api-proxy ${command} /tmp/server-info.json`,
-  ]);
-}
-
-/** Milliseconds. */
-function parseMax(text: string): number {
-  const [, number, unit] = /^(\d{1,8})(ms|s|m)$/.exec(text) ?? [];
-  const milliseconds = Number(number) * { ms: 1, s: 1000, m: 60_000 }[unit as "ms" | "s" | "m"];
-  if (number !== undefined && milliseconds <= MOST_MS) return milliseconds;
-  throw usageError(`--max must be a time of at most a day, got ${quote(text)}`, [
-    "give it as 500ms, 30s or 2m",
+    `responses-api-proxy ${command} FILE, the one that --server-info named at the proxy's start`,
   ]);
 }

@@ -71,6 +71,12 @@ export function trustVariables(environment: Environment): string[] {
   });
 }
 
+/** The names of proxy variables that other programs would use, where no other leads the requests through a proxy. */
+export function ignoredProxies(environment: Environment): string[] {
+  if (environment["https_proxy"] || environment["HTTPS_PROXY"]) return [];
+  return ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"].filter((name) => environment[name]);
+}
+
 function isKept(name: string): boolean {
   return KEPT.includes(name) || name.startsWith(KEPT_PREFIX);
 }

@@ -29,20 +29,39 @@ export function openKeyFile(path: string): number {
     );
   };
   let fd: number | undefined;
+  let isKubernetes = false;
   try {
     const directory = Directory.open(dirname(path), refuseOthers);
+    isKubernetes = path.includes("/..data/") || directory.find("..data") !== undefined;
     fd = directory.read(basename(path));
     directory.close();
     const found = statusOf(fd);
     if (found.kind !== "file") throw refuse(`it is a ${found.kind}`);
     refuseOthers(path, found);
     const forbidden = OTHERS | (found.uid === 0 ? GROUP_WRITE : GROUP);
-    if ((found.mode & forbidden) !== 0) throw refuse("others may read or write it", `chmod 600 '${path}'`);
+    if ((found.mode & forbidden) !== 0)
+      throw refuse("others may read or write it", ...readableHints(path, isKubernetes));
     return fd;
   } catch (error) {
     if (fd !== undefined) close(fd);
     if (error instanceof UserError) throw error;
     const cause = causeOf(error);
-    throw cause === "ELOOP" ? refuse("it is a symlink", "name the file itself") : refuse(cause);
+    if (cause !== "ELOOP") throw refuse(cause);
+    const [directory, name] = [dirname(path), basename(path)];
+    throw refuse(
+      "it is a symlink",
+      isKubernetes ? `name ${directory}/..data/${name}; ${KUBERNETES}` : "name the file itself",
+    );
   }
+}
+
+const KUBERNETES = "the pod needs fsGroup, and the secret's volume defaultMode: 0440";
+
+/** A container's secret is mounted with a mode that cannot be changed inside. */
+function readableHints(path: string, isKubernetes: boolean): string[] {
+  if (isKubernetes) return [KUBERNETES];
+  return [
+    `chmod 600 '${path}'`,
+    `of a container's secret, whose mode is fixed: leave --key-file out and start with < '${path}'`,
+  ];
 }

@@ -20,6 +20,10 @@ const LF = 0x0a;
 const CR = 0x0d;
 
 const PIPE_IT_IN = "pipe the key in: printenv OPENAI_API_KEY | env -u OPENAI_API_KEY responses-api-proxy";
+const NOTHING_CAME = [
+  "nothing came before the first newline: is OPENAI_API_KEY set and exported here, or the file empty?",
+  "in GitHub Actions a pull request from a fork gets no secrets",
+];
 
 /** The value of our `Authorization` field. It shows as `[redacted]` wherever a value can be shown by accident. */
 export class Authorization {
@@ -96,12 +100,12 @@ function readLine(bytes: Uint8Array, readSome: ReadSome): number {
     if (count === 0) break;
   }
   while (end > PREFIX.length && bytes[end - 1] === CR) end--;
-  if (end === PREFIX.length) throw new UserError("standard input has no key in it", undefined, [PIPE_IT_IN]);
+  if (end === PREFIX.length) throw new UserError("standard input has no key in it", undefined, NOTHING_CAME);
   if (end > MAX_AUTHORIZATION_BYTES) throw tooLong();
   if (!isToken68(bytes.subarray(PREFIX.length, end))) {
     throw new UserError("the key contains a character that no key has", undefined, [
       "a key consists of letters, digits and - . _ ~ + / with = at its end (RFC 6750 b64token)",
-      "quotes, blanks and variable names are often left in by mistake; what was read is not shown",
+      "quotes, blanks, variable names and the word Bearer are often left in by mistake; what was read is not shown",
     ]);
   }
   return end;

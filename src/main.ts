@@ -1,36 +1,51 @@
 #!/usr/bin/env bun
 // The entry point, and the only place that exits: options → rebirth → run; whatever is thrown → message and exit code.
 
+import { wordsAsFlags } from "./arguments.ts";
 import { isCommand, usage, versionLine } from "./cli.ts";
 import { EXIT, type ExitCode, UserError } from "./errors.ts";
 import { parseOptions } from "./options.ts";
 import { isReborn, rebirth } from "./rebirth.ts";
 import { run } from "./run.ts";
+import { reportIgnoredProxies } from "./slips.ts";
 import * as terminal from "./terminal.ts";
 
 async function main(): Promise<ExitCode> {
   const environment = { ...process.env } as Record<string, string>;
   terminal.recogniseJournal(environment);
-  const [word, ...rest] = process.argv.slice(2);
+  const rawArguments = wordsAsFlags(process.argv.slice(2));
+  const [word, ...rest] = rawArguments;
   if (isCommand(word)) {
     // Here and not above: none of it is for the proxy itself, each start of which starts the program twice.
     const { runCommand } = await import("./commands.ts");
     return await runCommand(word, rest, environment);
   }
-  const options = parseOptions(process.argv.slice(2));
+  const options = parseOptions(rawArguments);
   if (options === "help" || options === "version") {
     terminal.output(options === "help" ? await usage() : versionLine());
     return EXIT.clean;
   }
   terminal.setStyle(options);
-  if (!isReborn(environment)) rebirth(options, environment);
+  if (!isReborn(environment)) {
+    // Here, because the second start does not get these variables.
+    reportIgnoredProxies(options, environment);
+    rebirth(options, environment);
+  }
   await run(options, environment);
   return EXIT.clean;
 }
 
 function exitCodeOf(thrown: unknown): ExitCode {
-  terminal.failure(thrown);
+  const told = thrown instanceof UserError && thrown.exitCode === EXIT.usage ? pointToHelp(thrown) : thrown;
+  terminal.failure(told);
   return thrown instanceof UserError ? thrown.exitCode : EXIT.internal;
+}
+
+/** Whatever is wrong with a command line, the last hint is where all flags are listed. */
+function pointToHelp({ message, exitCode, hints }: UserError): UserError {
+  const [word] = wordsAsFlags(process.argv.slice(2));
+  const program = isCommand(word) ? `responses-api-proxy ${word}` : "responses-api-proxy";
+  return new UserError(message, exitCode, [...hints, `${program} --help shows all flags`]);
 }
 
 process.on("uncaughtException", (thrown) => process.exit(exitCodeOf(thrown)));

@@ -1,4 +1,4 @@
-// "Did you mean": the known word that is the fewest typing slips away.
+// What was probably meant: the known word that is the fewest typing slips away, and what other programs' words are called here.
 
 /** The candidate within two slips (a letter missing, added or wrong) of `word`, or undefined. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
@@ -7,6 +7,40 @@ export function nearest(word: string, candidates: readonly string[]): string | u
     .sort((a, b) => a.slips - b.slips);
   const best = ranked[0];
   return best !== undefined && best.slips <= 2 ? best.candidate : undefined;
+}
+
+const ADDRESS = "it listens on 127.0.0.1 only; --port chooses the port";
+const END =
+  "end it with kill and the pid in the server-info file, or with GET /shutdown if --http-shutdown is given";
+const MORE = "--log-level=debug says more";
+
+const FROM_ELSEWHERE: Readonly<Record<string, string>> = {
+  "--address": ADDRESS,
+  "--bind": ADDRESS,
+  "--host": ADDRESS,
+  "--hostname": ADDRESS,
+  "--listen": ADDRESS,
+  "--debug": MORE,
+  "--verbose": MORE,
+  "-v": `${MORE}; -V shows the version`,
+  "--quiet": "--log-level=error says less",
+  "-q": "--log-level=error says less",
+  stop: END,
+  shutdown: END,
+  kill: END,
+  quit: END,
+  start: "leave it out: without a subcommand the proxy starts",
+  serve: "leave it out: without a subcommand the proxy starts",
+};
+
+/** What a word that other programs take is called here, or undefined. */
+export function fromElsewhere(word: string): string | undefined {
+  return Object.hasOwn(FROM_ELSEWHERE, word) ? FROM_ELSEWHERE[word] : undefined;
+}
+
+/** Whether a flag asks for the key as its value, as other programs' flags do. */
+export function isKeyFlag(flag: string): boolean {
+  return /^--?(openai-?)?(api-?)?(key|token)$/i.test(flag.replaceAll("_", "-"));
 }
 
 /** Levenshtein distance, a row at a time. */

@@ -1,6 +1,7 @@
 // Raw arguments → Options, or a UserError. Nothing is opened, nothing is looked up.
 
 import { type Flag, quote, readFlags, usageError } from "./arguments.ts";
+import { parseDuration } from "./durations.ts";
 import { resolve } from "./paths.ts";
 
 /** What the user asked for, checked. */
@@ -34,8 +35,8 @@ export const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export const DEFAULT_UPSTREAM_URL = "https://api.openai.com/v1/responses";
-const DEFAULT_SHUTDOWN_TIMEOUT_SECONDS = 10;
-const MAX_SHUTDOWN_TIMEOUT_SECONDS = 3600;
+const DEFAULT_SHUTDOWN_TIMEOUT = "10s";
+const MAX_SHUTDOWN_TIMEOUT_HOURS = 1;
 
 /** Checks the raw arguments; throws UserError with exit code 2. `help` and `version` go before everything else. */
 export function parseOptions(rawArguments: readonly string[]): Options | "help" | "version" {
@@ -54,10 +55,11 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
     strict: given.strict === true,
     http2: given.http2 === true,
     requireMlock: given["require-mlock"] === true,
-    shutdownTimeoutMs:
-      1000 *
-      (parseNumber("shutdown-timeout", given["shutdown-timeout"], MAX_SHUTDOWN_TIMEOUT_SECONDS) ??
-        DEFAULT_SHUTDOWN_TIMEOUT_SECONDS),
+    shutdownTimeoutMs: parseDuration(
+      "shutdown-timeout",
+      given["shutdown-timeout"] ?? DEFAULT_SHUTDOWN_TIMEOUT,
+      MAX_SHUTDOWN_TIMEOUT_HOURS,
+    ),
     logLevel: parseLogLevel(given["log-level"]),
     logJson: given["log-json"] === true,
     dumpDir: parseWritten("dump-dir", given["dump-dir"]),
@@ -80,7 +82,7 @@ export function toArguments(options: Options): string[] {
     ...(options.strict ? ["--strict"] : []),
     ...(options.http2 ? ["--http2"] : []),
     ...(options.requireMlock ? ["--require-mlock"] : []),
-    `--shutdown-timeout=${options.shutdownTimeoutMs / 1000}`,
+    `--shutdown-timeout=${options.shutdownTimeoutMs}ms`,
     `--log-level=${options.logLevel}`,
     ...(options.logJson ? ["--log-json"] : []),
     ...(options.dumpDir === undefined ? [] : [`--dump-dir=${options.dumpDir}`]),
@@ -120,10 +122,24 @@ function parsePath(name: Flag, text: string | undefined): string | undefined {
       "treat that key as known to others on this host: every user can read arguments",
     ]);
   }
-  if (text.endsWith("/") && name !== "dump-dir")
+  if (/^~[\w.-]*\//.test(text)) {
+    throw usageError(`--${name} begins with a ~ that the shell has not expanded, got ${quote(text)}`, [
+      `the shell expands ~ only at the start of a word: --${name} ~/…, without = and quotes`,
+    ]);
+  }
+  const path = resolve(text);
+  if (name === "key-file" && (text === "-" || STANDARD_INPUT.test(path))) {
+    throw usageError(`--key-file must name a file, got ${quote(text)}`, [
+      "leave --key-file out to read standard input",
+    ]);
+  }
+  if (text === "-" || (text.endsWith("/") && name !== "dump-dir"))
     throw usageError(`--${name} must name a file, got ${quote(text)}`);
-  return resolve(text);
+  return path;
 }
+
+/** What /dev/stdin and a shell's <(…) lead to, which are symlinks to a pipe. */
+const STANDARD_INPUT = /^\/(dev\/(stdin|fd\/\d+)|proc\/(self|thread-self|\d+)\/fd\/\d+)$/;
 
 function parseWritten(name: Flag, text: string | undefined): string | undefined {
   const path = parsePath(name, text);

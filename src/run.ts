@@ -13,6 +13,7 @@ import { turnAwayWhenFull } from "./overload.ts";
 import { writeServerInfo } from "./server-info.ts";
 import { listen } from "./server.ts";
 import { ServiceManager } from "./service-manager.ts";
+import { reportSlips } from "./slips.ts";
 import * as terminal from "./terminal.ts";
 import { Upstream } from "./upstream.ts";
 
@@ -45,6 +46,7 @@ export async function run(options: Options, environment: Environment): Promise<v
     process.on("exit", () => info?.remove());
     reportStart(server.port, options, environment);
     reportProtections(protections, missing);
+    reportSlips(options, environment);
     manager.ready(server.port);
     compileAsUsual();
     const { cause, inFlight } = await ending.asked;

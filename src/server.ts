@@ -108,16 +108,30 @@ function openServer(port: number, handlers: Handlers): Bun.Server<undefined> {
       ...handlers,
     });
   } catch (error) {
-    const cause = causeOf(error);
-    throw new UserError(`cannot listen on 127.0.0.1:${port} (${cause})`, undefined, hintsFor(cause, port));
+    throw cannotListen(port, causeOf(error));
   }
 }
 
-function hintsFor(cause: string, port: number): string[] {
+function cannotListen(port: number, cause: string): UserError {
+  const reason = cause in WHY_NOT ? `: ${WHY_NOT[cause]}` : "";
+  return new UserError(
+    `cannot listen on 127.0.0.1:${port}${reason} (${cause})`,
+    undefined,
+    hintsFor(port, cause),
+  );
+}
+
+function hintsFor(port: number, cause: string): string[] {
   if (cause === "EADDRNOTAVAIL")
     return ["give the loopback interface its address: ip addr add 127.0.0.1/8 dev lo"];
   return port === 0 ? [] : ["leave --port out to get a free port, and read it from the --server-info file"];
 }
+
+const WHY_NOT: Record<string, string> = {
+  EADDRINUSE: "another program has that port",
+  EACCES: "an ordinary user may not have that port",
+  EADDRNOTAVAIL: "the interface lo does not have that address",
+};
 
 async function stop(server: Bun.Server<undefined>, timeoutMs: number): Promise<void> {
   const timer = Promise.withResolvers<void>();

@@ -55,7 +55,12 @@ export async function standing(file: string, timeoutMs: number): Promise<Standin
   const vouches = uid === 0 && listener !== 0;
   if (vouches && since !== undefined && since.getTime() > modified.getTime() + START_TOLERANCE_MS)
     return stale(`process ${pid} is another, started later than the file was written`);
-  return { alive: true, port, pid, version, since };
+  return { alive: true, port, pid, version, since: isOurs(pid) ? since : undefined };
+}
+
+/** Whether that process is called what harden.ts calls ours: in another PID namespace the number is another process's. */
+function isOurs(pid: number): boolean {
+  return readOrNothing(`/proc/${pid}/comm`) === "responses-proxy\n";
 }
 
 /** What the file says, or why it says nothing. */

@@ -8,6 +8,10 @@ import OpenAI from "openai";
 import { makeAuthority, trust } from "./harness/certificates.ts";
 import { startResponsesApi } from "./harness/responses-api.ts";
 
+// Everything is on 127.0.0.1, and Bun's fetch would look for it behind a proxy, unless NO_PROXY says otherwise.
+for (const name of ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
+  for (const spelling of [name, name.toLowerCase()]) delete process.env[spelling];
+
 const directory = mkdtempSync("/tmp/responses-api-proxy-demo-");
 const info = join(directory, "server-info.json");
 const DUMMY_KEY = "sk-dummy-key-of-the-demo";
@@ -60,7 +64,8 @@ await client.models.list().then(
 say("6. GET /shutdown ends it:");
 await fetch(`http://127.0.0.1:${port}/shutdown`);
 const exitCode = await proxy.exited;
-show(`exit code ${exitCode}, and it said on standard error:`);
+show(`exit code ${exitCode}, and it said on standard error`);
+show("(a start from a clone warns of what only the installed file has; that is expected here):");
 for (const line of (await messages).trim().split("\n")) show(`  ${line}`);
 
 api.stop();

@@ -52,7 +52,7 @@ describe("listening", () => {
       exitCode: 1,
       signal: null,
       stdout: "",
-      stderr: `responses-api-proxy: error: cannot listen on 127.0.0.1:${first.port} (EADDRINUSE)\nresponses-api-proxy: hint: leave --port out to get a free port, and read it from the --server-info file\n`,
+      stderr: `responses-api-proxy: error: cannot listen on 127.0.0.1:${first.port}: another program has that port (EADDRINUSE)\nresponses-api-proxy: hint: leave --port out to get a free port, and read it from the --server-info file\n`,
     });
     // The same user, asking for a share (SO_REUSEPORT), gets none.
     const sharing = {

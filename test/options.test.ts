@@ -72,6 +72,9 @@ describe("accepted", () => {
 
 const HELP_HINT = "responses-api-proxy: hint: responses-api-proxy --help shows all flags\n";
 
+const DURATION_HINT =
+  "responses-api-proxy: hint: give it as 500ms, 10s, 2m or 1h; a plain number is seconds\n";
+
 const REFUSED: [args: string[], error: string, hint?: string][] = [
   [["--prot", "1"], "unknown flag '--prot'", "responses-api-proxy: hint: did you mean --port?\n"],
   [
@@ -101,12 +104,20 @@ const REFUSED: [args: string[], error: string, hint?: string][] = [
   [["--port=1", "--port=1"], "--port is given more than once"],
   [["--http-shutdown", "--http-shutdown"], "--http-shutdown is given more than once"],
   [["--http-shutdown=yes"], "--http-shutdown takes no value, got 'yes'"],
-  [["start"], "unexpected argument 'start'"],
+  [["begin"], "unexpected argument 'begin'"],
   [["--"], "unexpected argument '--'"],
   [["--server-info", ""], "--server-info needs a value"],
   [["--server-info=/tmp/"], "--server-info must name a file, got '/tmp/'"],
-  [["--shutdown-timeout=3601"], "--shutdown-timeout must be a whole number from 0 to 3600, got '3601'"],
-  [["--shutdown-timeout=ten"], "--shutdown-timeout must be a whole number from 0 to 3600, got 'ten'"],
+  [
+    ["--shutdown-timeout=3601"],
+    "--shutdown-timeout must be a duration of at most 1h, got '3601'",
+    DURATION_HINT,
+  ],
+  [
+    ["--shutdown-timeout=ten"],
+    "--shutdown-timeout must be a duration of at most 1h, got 'ten'",
+    DURATION_HINT,
+  ],
   [
     ["--upstream-url=api.openai.com/v1/responses"],
     "--upstream-url must be an absolute https URL, got 'api.openai.com/v1/responses'",
@@ -165,18 +176,18 @@ const REFUSED: [args: string[], error: string, hint?: string][] = [
   [
     ["sk-proj-0123456789"],
     "the key must not be an argument: every user can read those",
-    "responses-api-proxy: hint: pipe it in: printenv OPENAI_API_KEY | env -u OPENAI_API_KEY responses-api-proxy\nresponses-api-proxy: hint: treat that key as known to others on this host\n",
+    "responses-api-proxy: hint: pipe the key in: printenv OPENAI_API_KEY | env -u OPENAI_API_KEY responses-api-proxy\nresponses-api-proxy: hint: treat that key as known to others on this host\n",
   ],
 ];
 
 describe("refused with exit code 2", () => {
-  test.each(REFUSED)("%j", async (args, error, hint = HELP_HINT) => {
+  test.each(REFUSED)("%j", async (args, error, hint = "") => {
     const ended = await runProgram({ args, input: "sk-unused\n" });
     expect(ended).toEqual({
       exitCode: 2,
       signal: null,
       stdout: "",
-      stderr: `responses-api-proxy: error: ${error}\n${hint}`,
+      stderr: `responses-api-proxy: error: ${error}\n${hint}${HELP_HINT}`,
     });
   });
 });

@@ -271,32 +271,37 @@ const REFUSED: [args: string[], message: string, hint: string][] = [
     "unexpected argument 'status'",
     "a subcommand goes first: responses-api-proxy status …",
   ],
-  [["status"], "status needs the server-info file", "responses-api-proxy status /tmp/server-info.json"],
-  [["wait", ""], "wait needs the server-info file", "responses-api-proxy wait /tmp/server-info.json"],
+  [
+    ["status"],
+    "status needs the server-info file",
+    "responses-api-proxy status FILE, the one that --server-info named at the proxy's start",
+  ],
+  [
+    ["wait", ""],
+    "wait needs the server-info file",
+    "responses-api-proxy wait FILE, the one that --server-info named at the proxy's start",
+  ],
   [["status", "--jsn"], "unknown flag '--jsn'", "did you mean --json?"],
-  [["status", "a", "b"], "unexpected argument 'b'", "responses-api-proxy status --help shows all flags"],
-  [["wait", "--", "a"], "unexpected argument '--'", "responses-api-proxy wait --help shows all flags"],
-  [["wait", "a", "--max"], "--max needs a value", "responses-api-proxy wait --help shows all flags"],
-  [
-    ["status", "a", "--json=yes"],
-    "--json takes no value, got 'yes'",
-    "responses-api-proxy status --help shows all flags",
-  ],
-  [
-    ["doctor", "--json", "--json"],
-    "--json is given more than once",
-    "responses-api-proxy doctor --help shows all flags",
-  ],
-  ...["s", "1", "1h", "1.5s", "-1s", "1441m", "1e3s"].map((text): [string[], string, string] => [
+  [["status", "a", "b"], "unexpected argument 'b'", ""],
+  [["wait", "--", "a"], "unexpected argument '--'", ""],
+  [["wait", "a", "--max"], "--max needs a value", ""],
+  [["status", "a", "--json=yes"], "--json takes no value, got 'yes'", ""],
+  [["doctor", "--json", "--json"], "--json is given more than once", ""],
+  ...["s", "25h", "1.5s", "-1s", "1441m", "1e3s"].map((text): [string[], string, string] => [
     ["wait", "a", `--max=${text}`],
-    `--max must be a time of at most a day, got '${text}'`,
-    "give it as 500ms, 30s or 2m",
+    `--max must be a duration of at most 24h, got '${text}'`,
+    "give it as 500ms, 10s, 2m or 1h; a plain number is seconds",
   ]),
 ];
 
 describe("refused with exit code 2", () => {
   test.each(REFUSED)("%j", async (args, message, hint) => {
-    const stderr = `responses-api-proxy: error: ${message}\nresponses-api-proxy: hint: ${hint}\n`;
+    const program = /^(status|wait|doctor)$/.test(args[0]!)
+      ? `responses-api-proxy ${args[0]}`
+      : "responses-api-proxy";
+    const hints = [...(hint === "" ? [] : [hint]), `${program} --help shows all flags`];
+    const lines = [`error: ${message}`, ...hints.map((text) => `hint: ${text}`)];
+    const stderr = lines.map((line) => `responses-api-proxy: ${line}\n`).join("");
     expect(await runProgram({ args })).toEqual(ended(2, "", stderr));
   });
 
