@@ -209,16 +209,16 @@ describe("of the user, the file and the limits", () => {
     },
   );
 
-  const NO_USERS: [who: string, launcher: string[], user: string, exitCode: number][] = [
-    ["without root", as(ORDINARY), String(ORDINARY), 10],
-    ["of nobody", [], "nobody-has-this-name", 2],
-    ["of root", [], "root", 2],
-  ];
-  test.each(NO_USERS)("--user %s: as at a start", async (_who, launcher, user, exitCode) => {
+  async function expectTheSame(launcher: string[], user: string, exitCode: number): Promise<void> {
     const started = await runProgram({ binary, launcher, args: ["--user", user] });
     expect(started.exitCode).toBe(exitCode);
     expect(await runProgram({ binary, launcher, args: ["doctor", "--user", user] })).toEqual(started);
-  });
+  }
+  test("--user without root: as at a start", () => expectTheSame(as(ORDINARY), String(ORDINARY), 10));
+  test.skipIf(lacks("root")).each(["nobody-has-this-name", "root"])(
+    "--user=%s: as at a start (needs root)",
+    (user) => expectTheSame([], user, 2),
+  );
 });
 
 test.skipIf(lacks("strace"))("under a tracer: it would not start, and does not (needs strace)", async () => {

@@ -2,7 +2,7 @@
 // The exit code is that of `bun test`.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { readReport, showReport } from "./harness/report.ts";
@@ -22,8 +22,10 @@ const files = (words.length > 0 ? words : all)
 const directory = mkdtempSync(join(tmpdir(), "responses-api-proxy-run-"));
 const [junit, timings] = [join(directory, "junit.xml"), join(directory, "timings.json")];
 try {
-  // Minutes each, and they measure: one after the other.
-  const parallel = ["--parallel", "--timeout=60000", `--timings=${timings}`];
+  // One more than there are processors: there is always a test that waits.
+  const workers = availableParallelism() + 1;
+  const parallel = [`--parallel=${workers}`, "--timeout=60000", `--timings=${timings}`];
+  // What takes minutes each also measures: one after the other.
   const how = flag === "--slow" ? ["--timeout=900000"] : parallel;
   const duration = (file: string): number => (TAKE_LONG.includes(file) ? 60_000 : 1_000);
   const durations = Object.fromEntries(files.map((file) => [file, duration(file)]));
