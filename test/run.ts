@@ -7,8 +7,13 @@ import { join } from "node:path";
 
 import { readReport, showReport } from "./harness/report.ts";
 
-/** Slow by nature: 2 × 50 races, 35 s of silence, npm and a build. `--fast` leaves them out; otherwise they are started first. */
-const TAKE_LONG = ["test/races.test.ts", "test/quiet.test.ts", "test/packages.test.ts"];
+/** Slow by nature: 2 × 50 races, 35 s of silence, npm and a build, memory under load. `--fast` leaves them out; otherwise they are started first. */
+const TAKE_LONG = [
+  "test/races.test.ts",
+  "test/quiet.test.ts",
+  "test/packages.test.ts",
+  "test/memory.test.ts",
+];
 
 const words = process.argv.slice(2);
 const flag = words[0]?.startsWith("--") ? words.shift() : undefined;
