@@ -12,7 +12,7 @@ import { type Authority, type Certificate, makeAuthority, trust } from "./harnes
 import { atEnd } from "./harness/cleanup.ts";
 import { Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { OK, RawUpstream } from "./harness/upstream.ts";
-import { roundTrip } from "./harness/wire.ts";
+import { REQUEST, roundTrip } from "./harness/wire.ts";
 
 let authority: Authority;
 let trusted: Record<string, string>;
@@ -257,8 +257,7 @@ describe("through HTTPS_PROXY, as the proxy's own requests go", () => {
 
     // The same way that an exchange goes.
     const real = await Proxy.start({ args: [`--upstream-url=${url}`], env: { ...env, ...variable } });
-    const request = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
-    expect((await roundTrip(real.port, request)).status).toBe(200);
+    expect((await roundTrip(real.port, REQUEST)).status).toBe(200);
     expect(proxy.asked[2]).toStartWith(`CONNECT ${target} HTTP/1.1\r\n`);
   });
 

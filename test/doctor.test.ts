@@ -1,13 +1,14 @@
 // `doctor`: what it says of this host is what a start on it comes to, in each of the ways there are to start.
 
 import { describe, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { chmodSync, chownSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { version } from "../package.json";
+import { lacks } from "./harness/needs.ts";
 import { BINARY, installedBinary, runProgram, type Start, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { ALICE, as, isRoot } from "./harness/users.ts";
+import { ALICE, as, isRoot, ORDINARY, reachableBinary, UNREADABLE } from "./harness/users.ts";
 
 const upstream = new RawUpstream();
 const UPSTREAM = `--upstream-url=${upstream.url}`;
@@ -30,14 +31,12 @@ async function doctor({ args = [], ...start }: Start = {}) {
   return { ...ended, report, of: (id: string) => report.checks.find((check) => check.id === id) };
 }
 
-/** The file as the README recommends to install it, but for the capability where setcap is not installed. */
+/** The file as the README recommends to install it. */
 function recommended(): string {
   const path = installedBinary(0o711);
-  if (hasSetcap) Bun.spawnSync(["setcap", "cap_ipc_lock=ep", path]);
-  else console.error("skipped in part: setcap (libcap2-bin) is not installed");
+  Bun.spawnSync(["setcap", "cap_ipc_lock=ep", path]);
   return path;
 }
-const hasSetcap = Bun.which("setcap") !== null;
 
 const LITTLE_MEMLOCK = ["prlimit", "--memlock=65536:65536"];
 
@@ -54,7 +53,7 @@ type Way = {
 const YAMA = Bun.spawnSync(["cat", "/proc/sys/kernel/yama/ptrace_scope"]).stdout.toString().trim() || "0";
 const OPEN = YAMA === "0" ? ["file-readable", "yama"] : ["file-readable"];
 
-const WAYS: [name: string, way: Way][] = [
+const AS_ROOT: [name: string, way: Way][] = [
   ["root", { binary: () => installedBinary(0o755), uid: 0, warnings: ["user"], holdsStrictly: true }],
   [
     "root with --user",
@@ -66,32 +65,42 @@ const WAYS: [name: string, way: Way][] = [
       holdsStrictly: true,
     },
   ],
+];
+
+const AS_RECOMMENDED: [name: string, way: Way][] = [
+  [
+    "an ordinary user, as recommended",
+    { binary: recommended, launcher: as(ORDINARY), uid: ORDINARY, warnings: [], holdsStrictly: true },
+  ],
+];
+
+const AS_ORDINARY: [name: string, way: Way][] = [
   [
     "an ordinary user, from a file it can read",
     {
       binary: () => installedBinary(0o755),
-      launcher: as(ALICE),
-      uid: ALICE,
+      launcher: as(ORDINARY),
+      uid: ORDINARY,
       warnings: [...OPEN, "memory-lock"],
       holdsStrictly: false,
     },
   ],
   [
-    "an ordinary user, as recommended",
+    "an ordinary user, from a file it cannot read",
     {
-      binary: recommended,
-      launcher: as(ALICE),
-      uid: ALICE,
-      warnings: hasSetcap ? [] : ["memory-lock"],
-      holdsStrictly: hasSetcap,
+      binary: () => installedBinary(UNREADABLE),
+      launcher: as(ORDINARY),
+      uid: ORDINARY,
+      warnings: ["memory-lock"],
+      holdsStrictly: false,
     },
   ],
   [
     "an ordinary user with 64 KiB of locked memory",
     {
-      binary: () => installedBinary(0o711),
-      launcher: [...LITTLE_MEMLOCK, ...as(ALICE)],
-      uid: ALICE,
+      binary: () => installedBinary(UNREADABLE),
+      launcher: [...LITTLE_MEMLOCK, ...as(ORDINARY)],
+      uid: ORDINARY,
       warnings: ["memory-lock"],
       holdsStrictly: false,
     },
@@ -99,17 +108,20 @@ const WAYS: [name: string, way: Way][] = [
   [
     "an ordinary user without any locked memory",
     {
-      binary: () => installedBinary(0o711),
-      launcher: ["prlimit", "--memlock=0:0", ...as(ALICE)],
-      uid: ALICE,
+      binary: () => installedBinary(UNREADABLE),
+      launcher: ["prlimit", "--memlock=0:0", ...as(ORDINARY)],
+      uid: ORDINARY,
       warnings: ["memory-lock", "key-pages"],
       holdsStrictly: false,
     },
   ],
 ];
 
-describe.if(isRoot)("started by", () => {
-  test.each(WAYS)("%s: it says what a start with --strict comes to", async (_name, way) => {
+/** What doctor may say besides of the user who runs the tests: the file is that user's, who may be in groups such as docker. */
+const OF_THE_TESTER = isRoot ? [] : ["file-owner", "file-writable", "become-root"];
+
+describe("it says what a start with --strict comes to, started by", () => {
+  async function expectTruth(_name: string, way: Way): Promise<void> {
     const { launcher = [], user = [], uid, warnings, holdsStrictly } = way;
     const binary = way.binary();
     const { exitCode, report, of } = await doctor({ binary, launcher, args: user });
@@ -123,7 +135,8 @@ describe.if(isRoot)("started by", () => {
       startsStrictly: holdsStrictly,
       reachesUpstream: true,
     });
-    expect(checks.filter(({ status }) => status !== "ok").map(({ id }) => id)).toEqual(warnings);
+    const found = checks.filter(({ status }) => status !== "ok").map(({ id }) => id);
+    expect(found.filter((id) => !OF_THE_TESTER.includes(id))).toEqual(warnings);
     for (const { status, advice } of checks) expect(advice === null).toBe(status === "ok");
     expect(of("memory-lock")!.found).toMatch(
       warnings.includes("memory-lock") ? /^no \(mlockall: (ENOMEM|EPERM)\): / : /^yes, by CAP_IPC_LOCK$/,
@@ -132,68 +145,83 @@ describe.if(isRoot)("started by", () => {
     const started = await runProgram({ binary, launcher, args: ["--strict", UPSTREAM, ...user] });
     expect([9, 11].includes(started.exitCode!)).toBe(!holdsStrictly);
     expect([1, 9, 11]).toContain(started.exitCode!);
-  });
+  }
+
+  test.each(AS_ORDINARY)("%s", expectTruth);
+  test.skipIf(lacks("root")).each(AS_ROOT)("%s (needs root)", expectTruth);
+  test.skipIf(lacks("root", "setcap")).each(AS_RECOMMENDED)("%s (needs root, setcap)", expectTruth);
+});
+
+describe("of the user, the file and the limits", () => {
+  // Where every user can reach it.
+  const binary = reachableBinary();
 
   test("a limit is named as it is, and so is what is needed", async () => {
-    const { of } = await doctor({ launcher: [...LITTLE_MEMLOCK, ...as(ALICE)] });
+    const { of } = await doctor({ binary, launcher: [...LITTLE_MEMLOCK, ...as(ORDINARY)] });
     expect(of("memory-lock")!.found).toMatch(/RLIMIT_MEMLOCK is 64 KiB, \d+(\.\d)? GiB are needed/);
   });
 
   const PLENTY = ["prlimit", `--memlock=${2 ** 40}:${2 ** 40}`];
-  const canRaise = Bun.spawnSync([...PLENTY, "true"]).exitCode === 0;
-  if (isRoot && !canRaise) console.error("skipped: no CAP_SYS_RESOURCE to raise RLIMIT_MEMLOCK with");
-  test.if(canRaise)("a limit that is enough, and by far, is one to rely on", async () => {
-    const { of } = await doctor({ launcher: [...PLENTY, ...as(ALICE)] });
-    expect(of("memory-lock")!.status).toBe("ok");
-    expect(of("memory-lock")!.found).toMatch(/^yes: RLIMIT_MEMLOCK is 1 TiB, \d+(\.\d)? GiB are needed$/);
+  test.skipIf(lacks("root", "CAP_SYS_RESOURCE"))(
+    "a limit that is enough, and by far, is one to rely on (needs root, CAP_SYS_RESOURCE)",
+    async () => {
+      const { of } = await doctor({ binary, launcher: [...PLENTY, ...as(ALICE)] });
+      expect(of("memory-lock")!.status).toBe("ok");
+      expect(of("memory-lock")!.found).toMatch(/^yes: RLIMIT_MEMLOCK is 1 TiB, \d+(\.\d)? GiB are needed$/);
+    },
+  );
+
+  test("a user who may write the file", async () => {
+    const owned = installedBinary(0o755);
+    chownSync(owned, ORDINARY, process.getgid!());
+    const { of } = await doctor({ binary: owned, launcher: as(ORDINARY) });
+    expect(of("file-writable")!.status).toBe("warning");
+    expect(of("file-owner")).toMatchObject({ status: "warning" });
+    expect(of("file-owner")!.found).toContain(` is user ${ORDINARY}'s`);
   });
 
-  test("a user who may write the file, and directories that are not root's", async () => {
-    const binary = installedBinary(0o755);
-    await Bun.spawn(["chown", String(ALICE), binary]).exited;
-    const owned = await doctor({ binary, launcher: as(ALICE) });
-    expect(owned.of("file-writable")!.status).toBe("warning");
-    expect(owned.of("file-owner")).toMatchObject({ status: "warning" });
-    expect(owned.of("file-owner")!.found).toContain(`${binary} is user ${ALICE}'s`);
+  test.skipIf(lacks("root"))("a directory of root's that others may write in (needs root)", async () => {
     const open = installedBinary(0o755);
-    await Bun.spawn(["chmod", "0775", join(open, "..")]).exited;
+    chmodSync(join(open, ".."), 0o775);
     expect((await doctor({ binary: open })).of("file-owner")!.found).toEndWith(`has mode 0775`);
   });
 
-  test("a file that the user of --user cannot execute: it would not start, and does not", async () => {
-    const binary = installedBinary(0o700);
-    const args = [`--user=${ALICE}`];
-    const { exitCode, report, of } = await doctor({ binary, args });
-    expect({ exitCode, starts: report.starts }).toEqual({ exitCode: 1, starts: false });
-    expect(of("file-executable")!.status).toBe("fatal");
-    expect((await runProgram({ binary, args: [...args, UPSTREAM] })).exitCode).toBe(3);
-  });
+  test.skipIf(lacks("root"))(
+    "a file that the user of --user cannot execute: it would not start, and does not (needs root)",
+    async () => {
+      const closed = installedBinary(0o700);
+      const args = [`--user=${ALICE}`];
+      const { exitCode, report, of } = await doctor({ binary: closed, args });
+      expect({ exitCode, starts: report.starts }).toEqual({ exitCode: 1, starts: false });
+      expect(of("file-executable")!.status).toBe("fatal");
+      expect((await runProgram({ binary: closed, args: [...args, UPSTREAM] })).exitCode).toBe(3);
+    },
+  );
 
-  test("root that may not become another: it would not start, and does not", async () => {
-    const launcher = ["setpriv", "--bounding-set=-setuid"];
-    const args = [`--user=${ALICE}`];
-    const { exitCode, of } = await doctor({ launcher, args });
-    expect({ exitCode, status: of("user")!.status }).toEqual({ exitCode: 1, status: "fatal" });
-    expect((await runProgram({ launcher, args: [...args, UPSTREAM] })).exitCode).toBe(10);
-  });
+  test.skipIf(lacks("root"))(
+    "root that may not become another: it would not start, and does not (needs root)",
+    async () => {
+      const launcher = ["setpriv", "--bounding-set=-setuid"];
+      const args = [`--user=${ALICE}`];
+      const { exitCode, of } = await doctor({ binary, launcher, args });
+      expect({ exitCode, status: of("user")!.status }).toEqual({ exitCode: 1, status: "fatal" });
+      expect((await runProgram({ binary, launcher, args: [...args, UPSTREAM] })).exitCode).toBe(10);
+    },
+  );
 
-  test("--user without root, of nobody, and of root: as at a start", async () => {
-    const cases: [launcher: string[], user: string][] = [
-      [as(ALICE), String(ALICE)],
-      [[], "nobody-has-this-name"],
-      [[], "root"],
-    ];
-    for (const [launcher, user] of cases) {
-      const started = await runProgram({ launcher, args: ["--user", user] });
-      expect(started.exitCode).toBeOneOf([2, 10]);
-      expect(await runProgram({ launcher, args: ["doctor", "--user", user] })).toEqual(started);
-    }
-  });
+  async function expectTheSame(launcher: string[], user: string, exitCode: number): Promise<void> {
+    const started = await runProgram({ binary, launcher, args: ["--user", user] });
+    expect(started.exitCode).toBe(exitCode);
+    expect(await runProgram({ binary, launcher, args: ["doctor", "--user", user] })).toEqual(started);
+  }
+  test("--user without root: as at a start", () => expectTheSame(as(ORDINARY), String(ORDINARY), 10));
+  test.skipIf(lacks("root")).each(["nobody-has-this-name", "root"])(
+    "--user=%s: as at a start (needs root)",
+    (user) => expectTheSame([], user, 2),
+  );
 });
 
-const hasStrace = Bun.which("strace") !== null;
-if (!hasStrace) console.error("skipped: strace is not installed");
-test.if(hasStrace)("under a tracer: it would not start, and does not", async () => {
+test.skipIf(lacks("strace"))("under a tracer: it would not start, and does not (needs strace)", async () => {
   const launcher = ["strace", "-f", "-o", "/dev/null"];
   const { exitCode, of } = await doctor({ launcher });
   expect({ exitCode, status: of("tracer")!.status }).toEqual({ exitCode: 1, status: "fatal" });
@@ -209,8 +237,7 @@ test("a proxy variable that is no URL: it would not start, and does not", async 
 });
 
 // A mount namespace of its own, in which files of the kernel's say what a test wants them to.
-const canMount = isRoot && Bun.spawnSync(["unshare", "--mount", "true"]).exitCode === 0;
-if (!canMount) console.error("no mount namespaces: what doctor says of other hosts is not tested");
+const cannotMount = lacks("root", "mount namespaces");
 
 /** The beginning of a command line for which these files have this content. */
 function where(files: Record<string, string>, prepare = "true"): string[] {
@@ -222,7 +249,10 @@ function where(files: Record<string, string>, prepare = "true"): string[] {
   return ["unshare", "--mount", "sh", "-ec", [...mounts, prepare, 'exec "$0" "$@"'].join("\n")];
 }
 
-describe.if(canMount)("on a host", () => {
+describe.skipIf(cannotMount)("on a host (needs root, mount namespaces)", () => {
+  // Where every user can reach it.
+  const binary = reachableBinary();
+
   const SWAPS = "Filename\tType\tSize\tUsed\tPriority\n";
 
   test("with swap: plain, on zram, on dm-crypt, on LVM on dm-crypt", async () => {
@@ -243,7 +273,7 @@ describe.if(canMount)("on a host", () => {
       ];
     };
     const found = async (launcher: string[]) => {
-      const { status, found: text } = (await doctor({ launcher })).of("swap")!;
+      const { status, found: text } = (await doctor({ binary, launcher })).of("swap")!;
       return [status, text.replaceAll(`${directory}/`, "")];
     };
     const safe = [crypt!, "/dev/zram0", lvm!];
@@ -268,12 +298,12 @@ describe.if(canMount)("on a host", () => {
   test("where no copy in memory can be executed: a start from a readable file is open", async () => {
     const noDisk = "mount -t tmpfs -o noexec none /var/tmp";
     const launcher = where({ "/proc/sys/vm/memfd_noexec": "2\n" }, noDisk);
-    const readable = await doctor({ launcher: [...launcher, ...as(ALICE)] });
+    const readable = await doctor({ binary, launcher: [...launcher, ...as(ALICE)] });
     expect(readable.of("memfd-noexec")!.status).toBe("warning");
-    const binary = installedBinary(0o711);
-    const unreadable = await doctor({ binary, launcher: [...launcher, ...as(ALICE)] });
+    const closed = installedBinary(0o711);
+    const unreadable = await doctor({ binary: closed, launcher: [...launcher, ...as(ALICE)] });
     expect(unreadable.of("memfd-noexec")!.status).toBe("ok");
-    const byRoot = await doctor({ launcher, args: [`--user=${ALICE}`] });
+    const byRoot = await doctor({ binary, launcher, args: [`--user=${ALICE}`] });
     expect({ ...byRoot.of("memfd-noexec"), strict: byRoot.report.startsStrictly }).toMatchObject({
       status: "warning",
       strict: false,
@@ -289,15 +319,21 @@ describe.if(canMount)("on a host", () => {
       status: "warning",
       found: "member of docker: may become root, who reads every key",
     };
-    expect((await doctor({ launcher: [...launcher, ...as(ALICE)] })).of("become-root")).toMatchObject(member);
-    expect((await doctor({ launcher, args: ["--user=alice"] })).of("become-root")).toMatchObject(member);
-    const here = await doctor({ launcher: [...launcher, "setpriv", `--reuid=${ALICE}`, "--groups=10"] });
+    const byAlice = await doctor({ binary, launcher: [...launcher, ...as(ALICE)] });
+    expect(byAlice.of("become-root")).toMatchObject(member);
+    const forAlice = await doctor({ binary, launcher, args: ["--user=alice"] });
+    expect(forAlice.of("become-root")).toMatchObject(member);
+    const here = await doctor({
+      binary,
+      launcher: [...launcher, "setpriv", `--reuid=${ALICE}`, "--groups=10"],
+    });
     expect(here.of("become-root")!.found).toStartWith("member of docker, wheel: ");
     const bare = where({
       "/etc/passwd": "root:x:0:0::/:/bin/sh\n",
       "/etc/group": `docker:x:999:bob\nalice:x:${ALICE}:\n`,
     });
-    expect((await doctor({ launcher: [...bare, ...as(ALICE)] })).of("become-root")!.status).toBe("ok");
+    const alone = await doctor({ binary, launcher: [...bare, ...as(ALICE)] });
+    expect(alone.of("become-root")!.status).toBe("ok");
   });
 });
 
@@ -316,21 +352,20 @@ describe("what is shown", () => {
     for (const line of lines) expect(line.length <= 80 || line.includes(BINARY) ? "" : line).toBe("");
   });
 
-  const hasScript = Bun.which("script") !== null;
-  if (!hasScript) console.error("skipped: script (bsdutils) is not installed");
-  test.if(hasScript)("has colours on a terminal, and none there with NO_COLOR", async () => {
-    const onTerminal = async (env: Record<string, string>): Promise<string> => {
-      const command = `${BINARY} doctor ${UPSTREAM}`;
-      const child = Bun.spawn(["script", "--quiet", "--command", command, "/dev/null"], {
-        env: { PATH: "/usr/bin:/bin", TERM: "xterm", ...env },
-        stdin: "ignore",
-        stdout: "pipe",
-      });
-      return await new Response(child.stdout).text();
-    };
-    expect(await onTerminal({})).toContain("\x1b[32m✓\x1b[39m version");
-    expect(await onTerminal({ NO_COLOR: "1" })).not.toContain("\x1b");
-  });
+  test.skipIf(lacks("script"))(
+    "has colours on a terminal, and none there with NO_COLOR (needs script)",
+    async () => {
+      const onTerminal = async (env: Record<string, string>): Promise<string> => {
+        const command = `'${BINARY}' doctor ${UPSTREAM}`;
+        const args = ["--quiet", "--command", command, "/dev/null"];
+        return (await runProgram({ binary: "script", args, env: { TERM: "xterm", ...env } })).stdout;
+      };
+      expect(await onTerminal({})).toContain("\x1b[32m✓\x1b[39m version");
+      const plain = await onTerminal({ NO_COLOR: "1" });
+      expect(plain).toContain("✓ version");
+      expect(plain).not.toContain("\x1b");
+    },
+  );
 
   test("leaves standard input alone", async () => {
     const launcher = ["sh", "-c", '"$0" "$@" >/dev/null; cat'];

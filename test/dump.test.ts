@@ -13,10 +13,12 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
+import { until, within } from "./harness/deadline.ts";
+import { lacks } from "./harness/needs.ts";
 import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { type Connection, RawUpstream } from "./harness/upstream.ts";
-import { ALICE, BOB, isRoot } from "./harness/users.ts";
-import { open, roundTrip } from "./harness/wire.ts";
+import { ALICE, BOB, reachableBinary } from "./harness/users.ts";
+import { chunk, HEAD, LAST_CHUNK, open, roundTrip, STREAM } from "./harness/wire.ts";
 
 type Dumped = { headers: { name: string; value: string }[]; body: unknown; [name: string]: unknown };
 
@@ -27,7 +29,7 @@ async function start(directory: string, ...more: string[]): Promise<Proxy> {
 }
 
 const request = (body: string, fields = ""): string =>
-  `POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\n${fields}Content-Length: ${body.length}\r\n\r\n${body}`;
+  `${HEAD}${fields}Content-Length: ${body.length}\r\n\r\n${body}`;
 
 const answer = (body: string, fields = ""): string =>
   `HTTP/1.1 200 OK\r\n${fields}Content-Length: ${body.length}\r\n\r\n${body}`;
@@ -151,7 +153,7 @@ test("streams go on while large bodies are finished: no gap longer than without 
     const busy = new RawUpstream({
       answer: (connection, { body }) => {
         if (body.length > 2) return connection.write(answer("ok"));
-        connection.write(CHUNKED);
+        connection.write(STREAM);
         const timer = setInterval(() => (isOver ? clearInterval(timer) : connection.write(EVENT(1))), 5);
       },
     });
@@ -166,8 +168,8 @@ test("streams go on while large bodies are finished: no gap longer than without 
     });
     const escapes = request(`{"input":"${"\\n".repeat(500_000)}"}`);
     for (let count = 0; count < 4; count++) await roundTrip(proxy.port, escapes);
-    while (flags.length > 0 && names(flags[0]!.slice(11)).filter((name) => name.endsWith(".json")).length < 8)
-      await Bun.sleep(5);
+    const finished = (): number => names(flags[0]!.slice(11)).filter((name) => name.endsWith(".json")).length;
+    if (flags.length > 0) await until(() => finished() >= 8, "the dumps to be finished");
     isOver = true;
     wire.socket.destroy();
     await proxy.stop();
@@ -179,21 +181,20 @@ test("streams go on while large bodies are finished: no gap longer than without 
   expect(dumping).toBeLessThan(without + 1000);
 });
 
-const CHUNKED = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-const EVENT = (n: number): string => `9\r\ndata: ${n}\n\n\r\n`;
+const EVENT = (n: number): string => chunk(`data: ${n}\n\n`);
 
 describe("a stream", () => {
   /** A stream that has begun, and how to go on with it. */
   async function stream(directory: string, ...more: string[]) {
     const begun = Promise.withResolvers<Connection>();
     upstream.answer = (connection) => {
-      connection.write(CHUNKED + EVENT(1));
+      connection.write(STREAM + EVENT(1));
       begun.resolve(connection);
     };
     const proxy = await start(directory, ...more);
     const wire = await open(proxy.port, request("{}"));
     await wire.until(/data: 1/);
-    return { proxy, wire, connection: await begun.promise };
+    return { proxy, wire, connection: await within(begun.promise, "the request to reach the upstream") };
   }
 
   test("goes on at once, and to disk as it comes; whole at the end", async () => {
@@ -205,7 +206,7 @@ describe("a stream", () => {
     expect(dumped(directory, "-request.json").body).toEqual({});
     connection.write(EVENT(2));
     await wire.until(/data: 2/);
-    connection.write("0\r\n\r\n");
+    connection.write(LAST_CHUNK);
     await wire.until(/0\r\n\r\n/);
     await proxy.stop();
     expect(dumped(directory, "-response.json").body).toBe("data: 1\n\ndata: 2\n\n");
@@ -226,7 +227,7 @@ describe("a stream", () => {
     const { proxy, wire } = await stream(directory);
     const closed = new Promise<void>((resolve) => (upstream.onClose = resolve));
     wire.socket.destroy();
-    await closed;
+    await within(closed, "the upstream's connection to be closed");
     await proxy.stop();
     expect(dumped(directory, "-response.json").body).toBe("data: 1\n\n");
   });
@@ -243,42 +244,45 @@ describe("a stream", () => {
     const directory = join(temporaryDirectory(), "dump");
     const proxy = await start(directory);
     upstream.answer = answer("ok");
-    const chunked = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-    await roundTrip(proxy.port, `${chunked}3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n`);
+    const head = `${HEAD}Transfer-Encoding: chunked\r\n\r\n`;
+    await roundTrip(proxy.port, head + chunk("abc") + chunk("def") + LAST_CHUNK);
     await proxy.stop();
     expect(dumped(directory, "-request.json").body).toBe("abcdef");
   });
 });
 
-test.if(isRoot)("a full disk costs the dump and a warning, not the exchange", async () => {
-  const directory = join(temporaryDirectory(), "small");
-  mkdirSync(directory);
-  expect(
-    Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", directory]).exitCode,
-  ).toBe(0);
-  try {
-    const proxy = await start(directory);
-    const body = "z".repeat(200_000);
-    upstream.answer = answer(body);
-    for (let round = 0; round < 3; round++)
-      expect((await roundTrip(proxy.port, request(body))).body).toBe(body);
-    upstream.answer = answer("small");
-    expect((await roundTrip(proxy.port, request("small"))).body).toBe("small");
-    const { exitCode, stderr } = await proxy.stop();
-    expect(exitCode).toBe(0);
-    expect(stderr.match(/warning: an exchange is not dumped \(000001-\d+-request: ENOSPC\)\n/g)).toHaveLength(
-      1,
-    );
-    expect(stderr.match(/is not dumped/g)).toHaveLength(1);
-    // What was given up is gone, so what came later has room.
-    expect(names(directory).map((name) => name.replace(/-\d+/, ""))).toEqual([
-      "000004-request.json",
-      "000004-response.json",
-    ]);
-  } finally {
-    Bun.spawnSync(["umount", "--lazy", directory]);
-  }
-});
+test.skipIf(lacks("root", "mount namespaces"))(
+  "a full disk costs the dump and a warning, not the exchange (needs root, mount namespaces)",
+  async () => {
+    const directory = join(temporaryDirectory(), "small");
+    mkdirSync(directory);
+    expect(
+      Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", directory]).exitCode,
+    ).toBe(0);
+    try {
+      const proxy = await start(directory);
+      const body = "z".repeat(200_000);
+      upstream.answer = answer(body);
+      for (let round = 0; round < 3; round++)
+        expect((await roundTrip(proxy.port, request(body))).body).toBe(body);
+      upstream.answer = answer("small");
+      expect((await roundTrip(proxy.port, request("small"))).body).toBe("small");
+      const { exitCode, stderr } = await proxy.stop();
+      expect(exitCode).toBe(0);
+      expect(
+        stderr.match(/warning: an exchange is not dumped \(000001-\d+-request: ENOSPC\)\n/g),
+      ).toHaveLength(1);
+      expect(stderr.match(/is not dumped/g)).toHaveLength(1);
+      // What was given up is gone, so what came later has room.
+      expect(names(directory).map((name) => name.replace(/-\d+/, ""))).toEqual([
+        "000004-request.json",
+        "000004-response.json",
+      ]);
+    } finally {
+      Bun.spawnSync(["umount", "--lazy", directory]);
+    }
+  },
+);
 
 describe("the directory", () => {
   const refused = async (directory: string): Promise<string> => {
@@ -309,18 +313,24 @@ describe("the directory", () => {
     expect(await refused(join(directory, "link"))).toBe("it is a symlink");
   });
 
-  test.if(isRoot)("of another user's, and in another user's, is refused", async () => {
-    const directory = join(temporaryDirectory(), "dump");
-    mkdirSync(directory, { mode: 0o700 });
-    chownSync(directory, BOB, BOB);
-    expect(await refused(directory)).toBe(`it is user ${BOB}'s`);
-    expect(await refused(join(directory, "in"))).toBe(`the directory ${directory} is user ${BOB}'s`);
-  });
+  test.skipIf(lacks("root"))(
+    "of another user's, and in another user's, is refused (needs root)",
+    async () => {
+      const directory = join(temporaryDirectory(), "dump");
+      mkdirSync(directory, { mode: 0o700 });
+      chownSync(directory, BOB, BOB);
+      expect(await refused(directory)).toBe(`it is user ${BOB}'s`);
+      expect(await refused(join(directory, "in"))).toBe(`the directory ${directory} is user ${BOB}'s`);
+    },
+  );
 
-  test.if(isRoot)("is made as the user that --user names", async () => {
+  test.skipIf(lacks("root"))("is made as the user that --user names (needs root)", async () => {
     const parent = temporaryDirectory();
     chownSync(parent, ALICE, ALICE);
-    const proxy = await start(join(parent, "dump"), `--user=${ALICE}`);
+    const proxy = await Proxy.start({
+      binary: reachableBinary(),
+      args: [`--dump-dir=${join(parent, "dump")}`, `--upstream-url=${upstream.url}`, `--user=${ALICE}`],
+    });
     upstream.answer = answer("ok");
     expect((await roundTrip(proxy.port, request("{}"))).status).toBe(200);
     await proxy.stop();

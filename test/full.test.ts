@@ -4,20 +4,17 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 
+import { until } from "./harness/deadline.ts";
 import { Proxy, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { open, roundTrip, type Wire } from "./harness/wire.ts";
-
-const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
+import { chunk, open, REQUEST, roundTrip, STREAM, type Wire } from "./harness/wire.ts";
 
 test("300 idle connections on a proxy that may have 128 descriptors", async () => {
   let event = (): void => {};
   const upstream = new RawUpstream({
     answer: (connection) => {
-      connection.write(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
-      );
-      event = () => connection.write("2\r\nok\r\n");
+      connection.write(STREAM);
+      event = () => connection.write(chunk("ok"));
       event();
     },
   });
@@ -33,21 +30,20 @@ test("300 idle connections on a proxy that may have 128 descriptors", async () =
   expect(newcomer.status).toBe(503);
   expect(JSON.parse(newcomer.body).error).toMatchObject({ type: "proxy_error", code: "overloaded" });
 
-  const before = processorSeconds(proxy.pid);
+  const [used, began] = [processorSeconds(proxy.pid), performance.now()];
   for (let count = 0; count < 20; count++) {
     const { length } = stream.received;
     event();
     await stream.until(new RegExp(`^[\\s\\S]{${length + 1},}`));
     await Bun.sleep(50);
   }
-  // A loop that spins takes all of this second and more.
-  expect(processorSeconds(proxy.pid) - before).toBeLessThan(0.5);
+  // Of the second and more that this takes by design, a loop that spins uses all it can get.
+  const share = (1000 * (processorSeconds(proxy.pid) - used)) / (performance.now() - began);
+  expect(share).toBeLessThan(0.5);
 
   for (const wire of idle) wire.socket.destroy();
   upstream.answer = "HTTP/1.1 204 No Content\r\n\r\n";
-  let status = 503;
-  while (status === 503) ({ status } = await roundTrip(proxy.port, REQUEST));
-  expect(status).toBe(204);
+  expect(await statusOnceThereIsRoom(proxy.port)).toBe(204);
 });
 
 test.each(["", "--dump-dir"])(
@@ -61,16 +57,12 @@ test.each(["", "--dump-dir"])(
         launcher,
       });
       for (let round = 0; round < 3; round++) {
-        const wires = await Promise.all(
-          Array.from({ length: 70 }, () => open(proxy.port, REQUEST).catch(() => undefined)),
-        );
-        await Bun.sleep(150);
-        for (const wire of wires) wire?.socket.destroy();
-        await Bun.sleep(50);
+        const wires = await Promise.all(Array.from({ length: 70 }, () => open(proxy.port, REQUEST)));
+        // An error each: nobody is there to answer, and not all are let in.
+        await Promise.all(wires.map((wire) => wire.until(/^HTTP\/1\.1 50\d /)));
+        for (const wire of wires) wire.socket.destroy();
       }
-      let status = 503;
-      while (status === 503) ({ status } = await roundTrip(proxy.port, REQUEST));
-      expect(status).toBe(502);
+      expect(await statusOnceThereIsRoom(proxy.port)).toBe(502);
       expect((await proxy.stop()).exitCode).toBe(0);
     }
   },
@@ -102,7 +94,8 @@ test("connections that come the moment it listens, with 32 descriptors: it lives
     await flooding;
     await proxy.waitForLine(/protections: /);
     for (const socket of sockets) socket.destroy();
-    while ((await roundTrip(proxy.port, REQUEST)).status !== 502);
+    const serves = async (): Promise<boolean> => (await roundTrip(proxy.port, REQUEST)).status === 502;
+    await until(serves, "an answer that says that there is no upstream");
     expect((await proxy.stop()).exitCode).toBe(0);
   }
 });
@@ -112,6 +105,17 @@ function freePort(): number {
   const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
   listener.stop(true);
   return listener.port;
+}
+
+/** Of the first answer that is not 503: descriptors of connections that were closed are free a moment later. */
+async function statusOnceThereIsRoom(port: number): Promise<number> {
+  let status = 503;
+  const isRoom = async (): Promise<boolean> => {
+    ({ status } = await roundTrip(port, REQUEST));
+    return status !== 503;
+  };
+  await until(isRoom, "an answer other than 503");
+  return status;
 }
 
 /** Processor time that the process has used, user and system. */

@@ -1,16 +1,15 @@
 // A working directory and an environment that somebody else controls: nothing of either reaches the process that holds the key.
 
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { makeAuthority, trust } from "./harness/certificates.ts";
+import { lacks } from "./harness/needs.ts";
+import { Pipe } from "./harness/pipe.ts";
 import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { isRoot } from "./harness/users.ts";
-import { roundTrip } from "./harness/wire.ts";
-
-const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
+import { REQUEST, roundTrip } from "./harness/wire.ts";
 
 /** What the process was born with, as root sees it. */
 function environmentOf(pid: number): string[] {
@@ -41,7 +40,7 @@ describe("a hostile working directory", () => {
     ["evil.ts", EVIL],
   ];
 
-  test.each([".", "below/it"])("started in %s", async (below) => {
+  async function startIn(below: string): Promise<{ proxy: Proxy; directory: string }> {
     const directory = temporaryDirectory();
     const cwd = join(directory, below);
     mkdirSync(cwd, { recursive: true });
@@ -49,69 +48,89 @@ describe("a hostile working directory", () => {
     const upstream = new RawUpstream();
     const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`], cwd });
     expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
-    if (isRoot) expect(environmentOf(proxy.pid).sort()).toEqual(CLEAN);
+    return { proxy, directory };
+  }
+
+  test.each([".", "below/it"])("started in %s: none of its code runs", async (below) => {
+    const { proxy, directory } = await startIn(below);
     const { stderr } = await proxy.stop();
     expect(stderr).not.toContain("EVIL");
-    expect(await Bun.file(join(directory, "EVIL")).exists()).toBe(false);
+    expect(existsSync(join(directory, "EVIL"))).toBe(false);
   });
+
+  test.skipIf(lacks("root")).each([".", "below/it"])(
+    "started in %s: its .env is not read (needs root)",
+    async (below) => {
+      const { proxy } = await startIn(below);
+      expect(environmentOf(proxy.pid).sort()).toEqual(CLEAN);
+    },
+  );
 });
 
 describe("a hostile environment", () => {
   /** A server that keeps whatever is sent to it. */
   const logger = (): RawUpstream => new RawUpstream();
 
-  test.if(isRoot)(
-    "OPENAI_API_KEY and all the rest stay behind; what is allowed stays, files made absolute",
+  const kept = {
+    LANG: "C.UTF-8",
+    LC_ALL: "C",
+    TZ: "UTC",
+    TERM: "dumb",
+    NO_COLOR: "1",
+    no_proxy: "a.test",
+    NO_PROXY: "b.test",
+  };
+  const start = (): Promise<Proxy> =>
+    Proxy.start({
+      args: [`--upstream-url=${new RawUpstream().url}`],
+      cwd: "/tmp",
+      env: {
+        ...kept,
+        SSL_CERT_FILE: "certs.pem",
+        OPENAI_API_KEY: CANARY_KEY,
+        AWS_SECRET_ACCESS_KEY: "x",
+        NODE_OPTIONS: "--inspect",
+        NODE_ENV: "development",
+        PORT: "1",
+        BUN_PORT: "1",
+        MALLOC_CHECK_: "3",
+        LC_: "",
+      },
+    });
+
+  test.skipIf(lacks("root"))(
+    "OPENAI_API_KEY and all the rest stay behind; what is allowed stays, files made absolute (needs root)",
     async () => {
-      const kept = {
-        LANG: "C.UTF-8",
-        LC_ALL: "C",
-        TZ: "UTC",
-        TERM: "dumb",
-        NO_COLOR: "1",
-        no_proxy: "a.test",
-        NO_PROXY: "b.test",
-      };
-      const upstream = new RawUpstream();
-      const proxy = await Proxy.start({
-        args: [`--upstream-url=${upstream.url}`],
-        cwd: "/tmp",
-        env: {
-          ...kept,
-          SSL_CERT_FILE: "certs.pem",
-          OPENAI_API_KEY: CANARY_KEY,
-          AWS_SECRET_ACCESS_KEY: "x",
-          NODE_OPTIONS: "--inspect",
-          NODE_ENV: "development",
-          PORT: "1",
-          BUN_PORT: "1",
-          MALLOC_CHECK_: "3",
-          LC_: "",
-        },
-      });
       const all = [
         ...CLEAN,
         ...Object.entries(kept).map(([name, value]) => `${name}=${value}`),
         "SSL_CERT_FILE=/tmp/certs.pem",
       ];
-      expect(environmentOf(proxy.pid).sort()).toEqual(all.sort());
-      await proxy.waitForLine(/in force.*\n/);
-      expect(proxy.stderr).toContain(
-        "in force from the environment: NO_PROXY=b.test no_proxy=a.test SSL_CERT_FILE=/tmp/certs.pem\n",
-      );
+      expect(environmentOf((await start()).pid).sort()).toEqual(all.sort());
     },
   );
 
+  test("what is in force of it is said at the start", async () => {
+    const [line] = await (await start()).waitForLine(/in force.*\n/);
+    expect(line).toBe(
+      "in force from the environment: NO_PROXY=b.test no_proxy=a.test SSL_CERT_FILE=/tmp/certs.pem\n",
+    );
+  });
+
+  // Three things keep it from printing: it stays behind, fetch is told so, and what the runtime prints goes nowhere. This test fails
+  // once none of them does; that it stays behind is shown above.
   test("BUN_CONFIG_VERBOSE_FETCH=curl prints nothing", async () => {
     const upstream = new RawUpstream();
-    const proxy = await Proxy.start({
-      args: [`--upstream-url=${upstream.url}`],
-      env: { BUN_CONFIG_VERBOSE_FETCH: "curl" },
-    });
+    const env = { BUN_CONFIG_VERBOSE_FETCH: "curl" };
+    const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`], env });
     expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
     const { stdout, stderr } = await proxy.stop();
     expect(stdout).toBe("");
     expect(stderr).not.toMatch(/Bearer|curl|authorization/i);
+    // The neighbour: the same exchange by the same runtime, without any of the three.
+    const code = `await fetch("${upstream.url}", { method: "POST", headers: { authorization: "Bearer ${CANARY_KEY}" } })`;
+    const plain = await runProgram({ binary: process.execPath, args: ["-e", code], env });
+    expect(plain.stdout + plain.stderr).toContain(CANARY_KEY);
   });
 
   const PROXIES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"];
@@ -173,14 +192,17 @@ describe("a hostile environment", () => {
     expect((await roundTrip(trusting.port, REQUEST)).status).toBe(200);
   });
 
-  test("BUN_INSPECT: no debugger listens; Bun refuses to start with it at all", async () => {
+  // On a pipe that stays open: with a debugger, the program would now wait there, and the key be read.
+  test("BUN_INSPECT: the program does not start with it at all, and the key is not read", async () => {
+    const pipe = new Pipe();
+    pipe.write(`${CANARY_KEY}\n`);
     const { exitCode, stderr } = await runProgram({
-      env: { BUN_INSPECT: "127.0.0.1:6499/x" },
-      input: `${CANARY_KEY}\n`,
+      env: { BUN_INSPECT: "127.0.0.1:0/x" },
+      input: pipe.reader,
     });
     expect(exitCode).toBe(1);
     expect(stderr).not.toContain(CANARY_KEY);
-    expect(Bun.connect({ hostname: "127.0.0.1", port: 6499, socket: { data() {} } })).rejects.toThrow();
+    expect(pipe.unread()).toBe(CANARY_KEY.length + 1);
   });
 
   test("BUN_OPTIONS cannot have a file run before the program", async () => {

@@ -12,12 +12,12 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
+import { lacks } from "./harness/needs.ts";
 import { CANARY_KEY, installedBinary, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { ALICE, as, BOB, isRoot } from "./harness/users.ts";
-import { roundTrip } from "./harness/wire.ts";
+import { ALICE, as, BOB, ORDINARY, reachableBinary, UNREADABLE } from "./harness/users.ts";
+import { REQUEST, roundTrip } from "./harness/wire.ts";
 
-const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n";
 const upstream = new RawUpstream();
 
 /** A directory with a file `key` in it. */
@@ -43,16 +43,21 @@ const start = (file: string, more: Parameters<typeof Proxy.start>[0] = {}): Prom
   });
 
 describe("the key is read from the file", () => {
-  test("and not from standard input; no descriptor of it stays", async () => {
+  test("and not from standard input", async () => {
     const file = keyFile();
     const proxy = await start(file, { input: "sk-not-this-one\n" });
     await serves(proxy);
+    expect((await proxy.stop()).stderr).not.toContain(CANARY_KEY);
+  });
+
+  test.skipIf(lacks("root"))("and no descriptor of it stays (needs root)", async () => {
+    const file = keyFile();
+    const proxy = await start(file);
     const open = readdirSync(`/proc/${proxy.pid}/fd`).map((fd) =>
       readlinkSync(`/proc/${proxy.pid}/fd/${fd}`),
     );
     expect(open).toContain("/dev/null");
     expect(open).not.toContain(file);
-    expect((await proxy.stop()).stderr).not.toContain(CANARY_KEY);
   });
 
   test("with standard input closed", async () => {
@@ -63,19 +68,23 @@ describe("the key is read from the file", () => {
     await serves(await start("key", { cwd: join(keyFile(), "..") }));
   });
 
-  test.if(isRoot)("of root's, for another user to run on (--user)", async () => {
+  test.skipIf(lacks("root"))("of root's, for another user to run on (needs root)", async () => {
     const directory = temporaryDirectory();
     chownSync(directory, ALICE, ALICE);
-    await serves(await start(keyFile({ mode: 0o400 }), { args: [`--user=${ALICE}`] }));
+    const binary = reachableBinary();
+    await serves(await start(keyFile({ mode: 0o400 }), { binary, args: [`--user=${ALICE}`] }));
   });
 
-  test.if(isRoot)("of root's that a group may read, as a service manager hands out credentials", async () => {
-    await serves(await start(keyFile({ mode: 0o440 })));
-  });
+  test.skipIf(lacks("root"))(
+    "of root's that a group may read, as a service manager hands out credentials (needs root)",
+    async () => {
+      await serves(await start(keyFile({ mode: 0o440 })));
+    },
+  );
 
-  test.if(isRoot)("of an ordinary user's own", async () => {
-    const file = keyFile({ uid: ALICE, mode: 0o400 });
-    await serves(await start(file, { launcher: as(ALICE), binary: installedBinary(0o711) }));
+  test("of an ordinary user's own", async () => {
+    const file = keyFile({ uid: ORDINARY, mode: 0o400 });
+    await serves(await start(file, { launcher: as(ORDINARY), binary: installedBinary(UNREADABLE) }));
   });
 });
 
@@ -133,15 +142,20 @@ describe("refused: one line, exit code 1", () => {
     expect(await refused(file)).toBe(`others may write in the directory ${join(file, "..")}`);
   });
 
-  test.if(isRoot)("one that the user's own group may read", async () => {
-    const file = keyFile({ uid: ALICE, mode: 0o640 });
-    expect(await refused(file, as(ALICE), installedBinary(0o711))).toBe("others may read or write it");
+  test("one that the user's own group may read", async () => {
+    const file = keyFile({ uid: ORDINARY, mode: 0o640 });
+    expect(await refused(file, as(ORDINARY), installedBinary(UNREADABLE))).toBe(
+      "others may read or write it",
+    );
   });
 
-  test.if(isRoot)("one of another user's, and one in another user's directory", async () => {
-    expect(await refused(keyFile({ uid: BOB }))).toEndWith(`/key is user ${BOB}'s`);
-    const file = keyFile();
-    chownSync(join(file, ".."), BOB, 0);
-    expect(await refused(file)).toEndWith(` is user ${BOB}'s`);
-  });
+  test.skipIf(lacks("root"))(
+    "one of another user's, and one in another user's directory (needs root)",
+    async () => {
+      expect(await refused(keyFile({ uid: BOB }))).toEndWith(`/key is user ${BOB}'s`);
+      const file = keyFile();
+      chownSync(join(file, ".."), BOB, 0);
+      expect(await refused(file)).toEndWith(` is user ${BOB}'s`);
+    },
+  );
 });

@@ -1,15 +1,18 @@
 // The key from standard input: what is accepted, what is refused, and that no message repeats a byte of it.
 
 import { describe, expect, test } from "bun:test";
-import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { inspect } from "node:util";
 
 import { ptr } from "../native/libc.ts";
 import { Authorization, MAX_AUTHORIZATION_BYTES, readKey } from "../src/key.ts";
-import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
+import { until } from "./harness/deadline.ts";
+import { lacks } from "./harness/needs.ts";
+import { Pipe } from "./harness/pipe.ts";
+import { awaitsKey, BINARY, CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { roundTrip } from "./harness/wire.ts";
+import { REQUEST, roundTrip } from "./harness/wire.ts";
 
 const MOST = MAX_AUTHORIZATION_BYTES - "Bearer ".length;
 
@@ -83,47 +86,48 @@ describe("refused with exit code 1", () => {
     expect(stderr).not.toContain("qqqq");
   });
 
-  test("a terminal", async () => {
+  test.skipIf(lacks("script"))("a terminal (needs script)", async () => {
     // script(1) gives the program a terminal of its own.
-    const child = Bun.spawn(["script", "-qec", `${process.cwd()}/dist/responses-api-proxy`, "/dev/null"], {
-      stdin: "pipe",
-      stdout: "pipe",
+    const args = ["-qec", `'${BINARY}'`, "/dev/null"];
+    expect(await runProgram({ binary: "script", args })).toMatchObject({
+      exitCode: 1,
+      stdout: `responses-api-proxy: error: standard input is a terminal, and a key must not be typed\r\nresponses-api-proxy: hint: ${PIPE_IT_IN}\r\n`,
     });
-    expect(await new Response(child.stdout).text()).toBe(
-      `responses-api-proxy: error: standard input is a terminal, and a key must not be typed\r\nresponses-api-proxy: hint: ${PIPE_IT_IN}\r\n`,
-    );
-    expect(await child.exited).toBe(1);
   });
 
-  test("standard input that is closed, or a directory", async () => {
-    for (const redirection of ["<&-", "</tmp"]) {
-      const shell = Bun.spawn(["sh", "-c", `${process.cwd()}/dist/responses-api-proxy ${redirection}`], {
-        stderr: "pipe",
-      });
-      const stderr = await new Response(shell.stderr).text();
-      expect(stderr).toMatch(
-        /^responses-api-proxy: error: standard input (cannot be read \(read: E[A-Z]+\)|has no key in it)\n/,
-      );
-      expect(await shell.exited).toBe(1);
-    }
+  test.each([
+    ["closed", "<&-"],
+    ["a directory", "</tmp"],
+  ])("standard input that is %s", async (_what, redirection) => {
+    const { exitCode, stderr } = await runProgram({
+      launcher: ["sh", "-c", `exec "$0" "$@" ${redirection}`],
+    });
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(
+      /^responses-api-proxy: error: standard input (cannot be read \(read: E[A-Z]+\)|has no key in it)\n/,
+    );
   });
 });
 
 test("a slow writer is waited for, on a pipe that does not block too", async () => {
   const upstream = new RawUpstream();
-  const fifo = join(temporaryDirectory(), "key");
-  await Bun.spawn(["mkfifo", fifo]).exited;
-  const reading = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
-  const writing = openSync(fifo, constants.O_WRONLY);
-  const starting = Proxy.start({ input: reading, args: [`--upstream-url=${upstream.url}`] });
+  const pipe = new Pipe();
+  const pidFile = join(temporaryDirectory(), "pid");
+  const starting = Proxy.start({
+    input: pipe.reader,
+    launcher: ["sh", "-c", `echo $$ >${pidFile}; exec "$0" "$@"`],
+    args: [`--upstream-url=${upstream.url}`],
+  });
+  const pid = await until(() => existsSync(pidFile) && Number(readFileSync(pidFile, "utf8")), "a process ID");
   for (const piece of [CANARY_KEY.slice(0, 20), CANARY_KEY.slice(20), "\n"]) {
-    await Bun.sleep(100);
-    writeSync(writing, piece);
+    await until(
+      () => pipe.unread() === 0 && awaitsKey(Number(pid)),
+      "the program to wait for more of the key",
+    );
+    pipe.write(piece);
   }
   const proxy = await starting;
-  closeSync(writing);
-  closeSync(reading);
-  await roundTrip(proxy.port, "POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+  await roundTrip(proxy.port, REQUEST);
   expect(upstream.requests[0]!.fields).toContainEqual(["authorization", `Bearer ${CANARY_KEY}`]);
 });
 
@@ -148,7 +152,7 @@ test("the value shows as [redacted] wherever a value can be shown by accident", 
 test("the first request carries the key exactly once", async () => {
   const upstream = new RawUpstream();
   const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
-  await roundTrip(proxy.port, "POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+  await roundTrip(proxy.port, REQUEST);
   const values = upstream.requests[0]!.fields.flat().filter((text) => text.includes(CANARY_KEY));
   expect(values).toEqual([`Bearer ${CANARY_KEY}`]);
 });

@@ -1,17 +1,12 @@
 // Listening and ending: who can connect, who can share the port, what ends the program and what happens to exchanges in flight.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 
-import { BARE_ENVIRONMENT, BINARY, isAlive, Proxy, runProgram } from "./harness/program.ts";
+import { until, within } from "./harness/deadline.ts";
+import { awaitsKey, BARE_ENVIRONMENT, BINARY, isAlive, Proxy, runProgram } from "./harness/program.ts";
 import { type Connection, RawUpstream } from "./harness/upstream.ts";
-import { open, roundTrip } from "./harness/wire.ts";
-
-const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
-const STREAM_HEAD =
-  "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
+import { chunk, LAST_CHUNK, open, REQUEST, roundTrip, STREAM } from "./harness/wire.ts";
 
 /** An upstream that hands over the connection of each request. */
 function holding(): { upstream: RawUpstream; next: () => Promise<Connection> } {
@@ -23,10 +18,11 @@ function holding(): { upstream: RawUpstream; next: () => Promise<Connection> } {
       wake();
     },
   });
-  const next = async (): Promise<Connection> => {
+  const arrival = async (): Promise<Connection> => {
     while (arrived.length === 0) await new Promise<void>((resolve) => (wake = resolve));
     return arrived.shift()!;
   };
+  const next = (): Promise<Connection> => within(arrival(), "a request to reach the upstream");
   return { upstream, next };
 }
 
@@ -79,10 +75,9 @@ describe("ending", () => {
     "%s while the key is awaited ends it, too",
     async (signal) => {
       const child = Bun.spawn([BINARY], { stdin: "pipe", stderr: "ignore", env: BARE_ENVIRONMENT });
-      while (!/^responses-proxy$/m.test(readFileSync(`/proc/${child.pid}/comm`, "utf8"))) await Bun.sleep(2);
-      await Bun.sleep(20);
+      await until(() => awaitsKey(child.pid), "the program to wait for the key");
       child.kill(signal);
-      await child.exited;
+      await within(child.exited, `${signal} to end it`);
       expect(child.signalCode as string | null).toBe(signal);
     },
   );
@@ -116,14 +111,14 @@ describe("ending", () => {
       const proxy = await Proxy.start({ args: ["--http-shutdown", `--upstream-url=${upstream.url}`] });
       const wire = await open(proxy.port, REQUEST);
       const connection = await next();
-      connection.write(STREAM_HEAD + chunk("one"));
+      connection.write(STREAM + chunk("one"));
       await wire.until(/one/);
       if (how === "SIGTERM") proxy.signal("SIGTERM");
       else await roundTrip(proxy.port, "GET /shutdown HTTP/1.1\r\nHost: localhost\r\n\r\n");
       await refusesConnections(proxy.port);
       connection.write(chunk("two"));
       await wire.until(/two/);
-      connection.write(`${chunk("three")}0\r\n\r\n`);
+      connection.write(`${chunk("three")}${LAST_CHUNK}`);
       await wire.untilClosed();
       expect(wire.received).toEndWith("one\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n");
       expect((await proxy.ended()).exitCode).toBe(0);
@@ -134,7 +129,7 @@ describe("ending", () => {
     const { upstream, next } = holding();
     const proxy = await Proxy.start({ args: ["--shutdown-timeout=1", `--upstream-url=${upstream.url}`] });
     const wire = await open(proxy.port, REQUEST);
-    (await next()).write(STREAM_HEAD + chunk("one"));
+    (await next()).write(STREAM + chunk("one"));
     await wire.until(/one/);
     proxy.signal("SIGTERM");
     await wire.untilClosed();
@@ -147,7 +142,7 @@ describe("ending", () => {
     const args = ["--http-shutdown", "--shutdown-timeout=3600", `--upstream-url=${upstream.url}`];
     const proxy = await Proxy.start({ args });
     const wire = await open(proxy.port, REQUEST);
-    (await next()).write(STREAM_HEAD + chunk("one"));
+    (await next()).write(STREAM + chunk("one"));
     await wire.until(/one/);
     await roundTrip(proxy.port, "GET /shutdown HTTP/1.1\r\nHost: localhost\r\n\r\n");
     await refusesConnections(proxy.port);
@@ -159,7 +154,7 @@ describe("ending", () => {
     const { upstream, next } = holding();
     const proxy = await Proxy.start({ args: ["--shutdown-timeout=3600", `--upstream-url=${upstream.url}`] });
     const wire = await open(proxy.port, REQUEST);
-    (await next()).write(STREAM_HEAD + chunk("one"));
+    (await next()).write(STREAM + chunk("one"));
     await wire.until(/one/);
     proxy.signal("SIGTERM");
     await refusesConnections(proxy.port);
@@ -170,12 +165,13 @@ describe("ending", () => {
 
 /** Resolves once connections to the port are refused. */
 async function refusesConnections(port: number): Promise<void> {
-  for (;;) {
-    try {
-      (await Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } })).terminate();
-    } catch {
-      return;
-    }
-    await Bun.sleep(5);
-  }
+  const isRefused = (): Promise<boolean> =>
+    Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } }).then(
+      (socket) => {
+        socket.terminate();
+        return false;
+      },
+      () => true,
+    );
+  await until(isRefused, `connections to port ${port} to be refused`);
 }

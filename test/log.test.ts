@@ -4,17 +4,16 @@ import { describe, expect, test } from "bun:test";
 import { closeSync, constants, existsSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 
-import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
+import { until } from "./harness/deadline.ts";
+import { CANARY_KEY, type Ended, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { type Connection, RawUpstream } from "./harness/upstream.ts";
-import { open, roundTrip } from "./harness/wire.ts";
+import { chunk, LAST_CHUNK, open, roundTrip, STREAM } from "./harness/wire.ts";
 
 const PROMPT = "canary-prompt-0123456789";
 const OWN_KEY = "sk-the-clients-own-0123456789";
 const HEAD = `Host: 127.0.0.1\r\nAuthorization: Bearer ${OWN_KEY}\r\nContent-Length: ${PROMPT.length}`;
 const REQUEST = `POST /v1/responses HTTP/1.1\r\n${HEAD}\r\n\r\n${PROMPT}`;
 const REFUSED = `GET /v1/models?key=${OWN_KEY} HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ${PROMPT}\r\n\r\n`;
-
-const CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /** A proxy that has had an exchange, a refusal, a failure, and has ended; its standard error by lines. */
 async function logOf(...args: string[]): Promise<string[]> {
@@ -27,7 +26,20 @@ async function logOf(...args: string[]): Promise<string[]> {
   const { stderr, stdout } = await proxy.stop();
   expect(stdout).toBe("");
   for (const secret of [CANARY_KEY, PROMPT, OWN_KEY]) expect(stderr).not.toContain(secret);
-  return stderr.trimEnd().split("\n");
+  return withoutStartWarnings(stderr.trimEnd().split("\n"));
+}
+
+/**
+ * The log without the warnings, and their hints, that follow the protections line: a user who is not root has some, for memory that is
+ * not locked and for a file that can be read.
+ */
+function withoutStartWarnings(lines: string[]): string[] {
+  const isProtections = (line: string): boolean => /protections: |"event":"protections"/.test(line);
+  const isWarning = (line: string): boolean =>
+    /^responses-api-proxy: (warning|hint): |^\{[^{]*"level":"warn"/.test(line);
+  const first = lines.findIndex(isProtections) + 1;
+  const after = lines.slice(first);
+  return [...lines.slice(0, first), ...after.slice(after.findIndex((line) => !isWarning(line)))];
 }
 
 describe("--log-level", () => {
@@ -63,6 +75,16 @@ describe("--log-level", () => {
   });
 });
 
+/** What the server-info file says, once it is there; `ending` tells of a program that ends before. */
+async function infoIn(file: string, ending: Promise<Ended>): Promise<{ port: number }> {
+  const early = ending.then((ended) => {
+    if (!existsSync(file)) throw new Error(`it ended: ${JSON.stringify(ended)}`);
+  });
+  early.catch(() => {});
+  await Promise.race([early, until(() => existsSync(file), file)]);
+  return (await Bun.file(file).json()) as { port: number };
+}
+
 /** A proxy that says nothing at its start: where it is stands in its file. */
 async function quietLog(level: string, ...more: string[]): Promise<string> {
   const directory = temporaryDirectory();
@@ -79,8 +101,7 @@ async function quietLog(level: string, ...more: string[]): Promise<string> {
     input: `${CANARY_KEY}\n`,
     env: { NOTIFY_SOCKET: `${directory}/nobody` },
   });
-  while (!existsSync(file)) await Bun.sleep(2);
-  const { port } = await Bun.file(file).json();
+  const { port } = await infoIn(file, ending);
   expect((await roundTrip(port, REQUEST)).status).toBe(502);
   expect((await roundTrip(port, "GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).status).toBe(200);
   const { exitCode, stderr } = await ending;
@@ -92,7 +113,11 @@ describe("less than info", () => {
   const FAILURE = /^responses-api-proxy: error: exchange failed: the upstream could not be reached [^\n]*\n$/;
 
   test("warn: warnings and failures", async () => {
-    const [warning, failure, ...rest] = (await quietLog("warn")).split(/(?<=\n)/);
+    const lines = (await quietLog("warn")).split(/(?<=\n)/);
+    const own = lines.findIndex((line) => line.includes(" the service manager "));
+    // What stands before is of the protections, and only where they are not all there.
+    for (const line of lines.slice(0, own)) expect(line).toMatch(/^responses-api-proxy: (warning|hint): /);
+    const [warning, failure, ...rest] = lines.slice(own);
     expect(warning).toStartWith("responses-api-proxy: warning: the service manager cannot be told");
     expect(failure).toMatch(FAILURE);
     expect(rest).toEqual([]);
@@ -191,7 +216,7 @@ describe("--log-json", () => {
 
 test("streams are measured where they are read along, and otherwise said not to be", async () => {
   const totals = async (...args: string[]): Promise<string> => {
-    const upstream = new RawUpstream({ answer: `${CHUNKED}5\r\nabcde\r\n0\r\n\r\n` });
+    const upstream = new RawUpstream({ answer: STREAM + chunk("abcde") + LAST_CHUNK });
     const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`, ...args] });
     expect((await roundTrip(proxy.port, REQUEST)).body).toBe("abcde");
     return (await proxy.stop()).stderr.trimEnd().split("; ").at(-1)!;
@@ -221,33 +246,37 @@ test("an answer whose status no Response can be made with is passed on, and told
 });
 
 describe("how an exchange ended", () => {
-  async function endOf(answer: (connection: Connection) => void, leave: boolean): Promise<string> {
-    const upstream = new RawUpstream({ answer });
+  async function endOf(
+    answer: (connection: Connection) => void,
+    leaving: "client" | "upstream",
+  ): Promise<string> {
+    let connection: Connection | undefined;
+    const upstream = new RawUpstream({
+      answer: (opened) => {
+        connection = opened;
+        answer(opened);
+      },
+    });
     const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`, "--log-level=debug"] });
     const wire = await open(proxy.port, REQUEST);
-    if (leave) {
-      if (answer !== NEVER) await wire.until(/data/);
-      else while (upstream.requests.length === 0) await Bun.sleep(2);
-      wire.socket.destroy();
-    }
+    if (answer !== NEVER) await wire.until(/data/);
+    else await until(() => upstream.requests.length > 0, "the request to reach the upstream");
+    if (leaving === "client") wire.socket.destroy();
+    else connection!.reset();
     const [, how] = await proxy.waitForLine(/#1 [^\n]*: ([a-z ]+)\n/);
     await proxy.stop();
     return how!;
   }
   const NEVER = (): void => {};
-  const FIRST = (connection: Connection): void => connection.write(`${CHUNKED}4\r\ndata\r\n`);
+  const FIRST = (connection: Connection): void => connection.write(STREAM + chunk("data"));
 
   test("the client leaves before the answer, and in it", async () => {
-    expect(await endOf(NEVER, true)).toBe("client left");
-    expect(await endOf(FIRST, true)).toBe("client left");
+    expect(await endOf(NEVER, "client")).toBe("client left");
+    expect(await endOf(FIRST, "client")).toBe("client left");
   });
 
   test("the upstream breaks off in the answer", async () => {
-    const cut = (connection: Connection): void => {
-      FIRST(connection);
-      setTimeout(() => connection.reset(), 20);
-    };
-    expect(await endOf(cut, false)).toBe("upstream broke off");
+    expect(await endOf(FIRST, "upstream")).toBe("upstream broke off");
   });
 });
 
@@ -266,8 +295,7 @@ test("a reader who does not read costs lines, and not the proxy", async () => {
     `--upstream-url=${upstream.url}`,
   ];
   const ending = runProgram({ args, launcher, input: `${CANARY_KEY}\n` });
-  while (!existsSync(file)) await Bun.sleep(2);
-  const { port } = await Bun.file(file).json();
+  const { port } = await infoIn(file, ending);
   const refused = `GET /${"x".repeat(300)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`;
   // A pipe holds 64 KiB, and these lines are 260 bytes each.
   for (let round = 0; round < 400; round++) expect((await roundTrip(port, refused)).status).toBe(403);
@@ -290,7 +318,7 @@ test("no line can be forged: what a client sent is cut, and its control characte
   await roundTrip(proxy.port, `GET /${"x".repeat(5000)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`);
   await roundTrip(proxy.port, "GET / HTTP/1.1\r\nHost: a\u009bb\u0085responses-api-proxy: forged\r\n\r\n");
   const { stderr } = await proxy.stop();
-  const [, , long, odd, , totals, ...rest] = stderr.trimEnd().split("\n");
+  const [, , long, odd, , totals, ...rest] = withoutStartWarnings(stderr.trimEnd().split("\n"));
   expect(long!.length).toBeLessThan(300);
   expect(long).toContain("xxx…: refused: ");
   expect(odd).toMatch(/^responses-api-proxy: #2 403, GET \P{Cc}*: refused: \w+_refused$/u);

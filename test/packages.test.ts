@@ -43,20 +43,17 @@ const environmentOf = (caches: string) => ({
 });
 const environment = environmentOf(home);
 
+/** A command to its end; npm and bunx, from empty caches, may take a while. */
 async function run(command: string[], cwd: string, env = environment): Promise<string> {
-  const child = Bun.spawn(command, { cwd, env, stdout: "pipe", stderr: "pipe" });
-  const [stdout, stderr] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-  ]);
-  if ((await child.exited) !== 0)
-    throw new Error(`${command.join(" ")} ended with ${child.exitCode}:\n${stdout}${stderr}`);
+  const [binary = "", ...args] = command;
+  const { exitCode, stdout, stderr } = await runProgram({ binary, args, cwd, env, seconds: 50 });
+  if (exitCode !== 0) throw new Error(`${command.join(" ")} ended with ${exitCode}:\n${stdout}${stderr}`);
   return stdout;
 }
 
 /** Runs the smoke test on a command that is started in `cwd`; the smoke test itself is run by bun, and so in a directory of ours. */
 function smoke(cwd: string, ...command: string[]): Promise<string> {
-  return run(["bun", SMOKE, "sh", "-c", `cd ${cwd} && exec "$0" "$@"`, ...command], home);
+  return run(["bun", SMOKE, "sh", "-c", `cd '${cwd}' && exec "$0" "$@"`, ...command], home);
 }
 
 const manifestOf = (name: string) => JSON.parse(readFileSync(`${PACKAGES}/${name}/package.json`, "utf8"));

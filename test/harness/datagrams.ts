@@ -3,6 +3,7 @@
 import { dlopen, ptr } from "bun:ffi";
 
 import { atEnd } from "./cleanup.ts";
+import { until } from "./deadline.ts";
 
 const libc = dlopen("libc.so.6", {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
@@ -30,14 +31,15 @@ export class DatagramSocket {
     });
   }
 
-  /** The next datagram, or undefined if none comes within two seconds. */
-  async receive(): Promise<string | undefined> {
+  /** The next datagram. */
+  async receive(): Promise<string> {
+    return (await until(() => this.received(), "a datagram"))!;
+  }
+
+  /** The next datagram that is there already; a Unix socket has it as soon as it was sent. */
+  received(): string | undefined {
     const space = Buffer.alloc(4096);
-    for (let tries = 0; tries < 400; tries++) {
-      const count = Number(libc.recv(this.#fd, ptr(space), BigInt(space.length), 0));
-      if (count >= 0) return space.toString("utf8", 0, count);
-      await Bun.sleep(5);
-    }
-    return undefined;
+    const count = Number(libc.recv(this.#fd, ptr(space), BigInt(space.length), 0));
+    return count < 0 ? undefined : space.toString("utf8", 0, count);
   }
 }

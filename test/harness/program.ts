@@ -4,6 +4,8 @@ import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync 
 import { join, resolve } from "node:path";
 
 import { atEnd } from "./cleanup.ts";
+import { within } from "./deadline.ts";
+import { Output } from "./output.ts";
 
 /** What `npm run build` makes; `verify` builds before it tests. */
 export const BINARY = resolve(import.meta.dir, "../../dist/responses-api-proxy");
@@ -33,35 +35,50 @@ export type Ended = {
   stderr: string;
 };
 
-/** Runs the program to its end. */
-export async function runProgram(start: Start): Promise<Ended> {
+/** Runs the program to its end, which is to come within `seconds`. */
+export async function runProgram({ seconds, ...start }: Start & { seconds?: number }): Promise<Ended> {
   const child = spawn(start);
-  const stdout = new Response(child.stdout).text();
-  const stderr = new Response(child.stderr).text();
-  await child.exited;
-  return { exitCode: child.exitCode, signal: child.signalCode, stdout: await stdout, stderr: await stderr };
+  const [stdout, stderr] = [new Output(child.stdout), new Output(child.stderr)];
+  const ended = Promise.all([child.exited, stdout.done, stderr.done]);
+  await within(ended, `${child.command} to end`, {
+    seen: () => `${fateOf(child, stderr)}\nstandard output:\n${stdout.text}`,
+    ...(seconds === undefined ? {} : { seconds }),
+  });
+  return { exitCode: child.exitCode, signal: child.signalCode, stdout: stdout.text, stderr: stderr.text };
+}
+
+/** Port → the proxy that was started on it last. */
+const proxies = new Map<number, Proxy>();
+
+/** What has become of the proxy that a test started on this port, for a message; empty if there was none. */
+export async function fateOfProxyOn(port: number): Promise<string> {
+  return (await proxies.get(port)?.fate()) ?? "";
 }
 
 /** A proxy that accepts connections. */
 export class Proxy {
-  readonly #child: ReturnType<typeof spawn>;
-  readonly #output: Collected;
-  #outputIsRead = false;
+  readonly #child: Child;
+  readonly #output: Output;
+  readonly #stdout: Output;
 
   private constructor(
     readonly port: number,
-    child: ReturnType<typeof spawn>,
-    output: Collected,
+    child: Child,
+    output: Output,
   ) {
     this.#child = child;
     this.#output = output;
+    this.#stdout = new Output(child.stdout);
+    proxies.set(port, this);
   }
 
   /** Starts one with the canary key; it is killed at the end of the test file if it is still there. */
   static async start(start: Start = {}): Promise<Proxy> {
     const child = spawn({ input: `${CANARY_KEY}\n`, ...start });
-    const output = collect(child.stderr);
-    const line = await output.waitFor(/listening on http:\/\/127\.0\.0\.1:(\d+)[^\n]*\n/, () => child.exited);
+    const output = new Output(child.stderr);
+    const line = await output.waitFor(/listening on http:\/\/127\.0\.0\.1:(\d+)[^\n]*\n/, child.exited, () =>
+      fateOf(child, output),
+    );
     return new Proxy(Number(line[1]), child, output);
   }
 
@@ -80,31 +97,33 @@ export class Proxy {
 
   /** Resolves once standard error has something that matches; throws if the program ends first. */
   waitForLine(pattern: RegExp): Promise<RegExpExecArray> {
-    return this.#output.waitFor(pattern, () => this.#child.exited);
+    return this.#output.waitFor(pattern, this.#child.exited, () => fateOf(this.#child, this.#output));
   }
 
-  /** The first line on standard output. Nothing reads from there any more afterwards. */
+  /** The first line on standard output. */
   async firstOutputLine(): Promise<string> {
-    this.#outputIsRead = true;
-    const decoder = new TextDecoder();
-    let text = "";
-    for await (const chunk of this.#child.stdout) {
-      text += decoder.decode(chunk, { stream: true });
-      if (text.includes("\n")) break;
-    }
-    return text.split("\n")[0]!;
+    const fate = (): string => fateOf(this.#child, this.#output);
+    return (await this.#stdout.waitFor(/^(.*)\n/, this.#child.exited, fate))[1]!;
   }
 
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
   }
 
+  /** Whether it runs, or how it ended, and its standard error; one that is just going is waited for. */
+  async fate(): Promise<string> {
+    await Promise.race([this.#child.exited.then(() => this.#output.done), Bun.sleep(1000)]);
+    return fateOf(this.#child, this.#output);
+  }
+
   /** Resolves when the program has ended by itself or by a signal. */
   async ended(): Promise<Ended> {
-    await this.#child.exited;
-    const stdout = this.#outputIsRead ? "" : await new Response(this.#child.stdout).text();
-    await this.#output.done;
-    return { exitCode: this.#child.exitCode, signal: this.#child.signalCode, stdout, stderr: this.stderr };
+    const { exited } = this.#child;
+    await within(Promise.all([exited, this.#output.done, this.#stdout.done]), "the proxy to end", {
+      seen: () => fateOf(this.#child, this.#output),
+    });
+    const { exitCode, signalCode: signal } = this.#child;
+    return { exitCode, signal, stdout: this.#stdout.text, stderr: this.stderr };
   }
 
   /** Ends it with SIGTERM. */
@@ -130,13 +149,22 @@ export function installedBinary(mode: number): string {
   return path;
 }
 
+/** Whether the process is the program, which has closed itself to others and now sleeps: it waits for the key. */
+export function awaitsKey(pid: number): boolean {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return /^Name:\tresponses-proxy$/m.test(status) && /^State:\tS/m.test(status);
+}
+
 /** Whether a process is there, running or not yet waited for. */
 export function isAlive(pid: number): boolean {
   return existsSync(`/proc/${pid}`) && !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
 }
 
-function spawn({ args = [], input = "", env = {}, cwd = "/", launcher = [], binary = BINARY }: Start) {
-  const child = Bun.spawn([...launcher, binary, ...args], {
+type Child = Bun.Subprocess<Bun.SpawnOptions.Writable, "pipe", "pipe"> & { command: string };
+
+function spawn({ args = [], input = "", env = {}, cwd = "/", launcher = [], binary = BINARY }: Start): Child {
+  const command = [...launcher, binary, ...args];
+  const child = Bun.spawn(command, {
     stdin: typeof input === "string" ? Buffer.from(input) : input,
     stdout: "pipe",
     stderr: "pipe",
@@ -147,41 +175,16 @@ function spawn({ args = [], input = "", env = {}, cwd = "/", launcher = [], bina
     child.kill("SIGKILL");
     return child.exited;
   });
-  return child;
+  return Object.assign(child, { command: command.join(" ") });
 }
 
-type Collected = {
-  text: string;
-  done: Promise<void>;
-  waitFor: (pattern: RegExp, ended: () => Promise<unknown>) => Promise<RegExpExecArray>;
-};
-
-function collect(stream: ReadableStream<Uint8Array>): Collected {
-  const waiting = new Set<() => void>();
-  const collected: Collected = { text: "", done: read(), waitFor };
-  async function read(): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const chunk of stream) {
-      collected.text += decoder.decode(chunk, { stream: true });
-      for (const look of waiting) look();
-    }
-    for (const look of waiting) look();
-  }
-  async function waitFor(pattern: RegExp, ended: () => Promise<unknown>): Promise<RegExpExecArray> {
-    const found = Promise.withResolvers<RegExpExecArray>();
-    const look = (): void => {
-      const match = pattern.exec(collected.text);
-      if (match !== null) found.resolve(match);
-    };
-    waiting.add(look);
-    look();
-    const gone = ended().then(() => collected.done);
-    const first = await Promise.race([found.promise, gone.then(() => undefined)]);
-    waiting.delete(look);
-    if (first !== undefined) return first;
-    const match = pattern.exec(collected.text);
-    if (match !== null) return match;
-    throw new Error(`the program ended before ${pattern} appeared; standard error:\n${collected.text}`);
-  }
-  return collected;
+/** How a process ended, or that it has not, and its standard error. */
+function fateOf({ pid, exitCode, signalCode }: Child, stderr: Output): string {
+  const how =
+    signalCode !== null
+      ? `was ended by ${signalCode}`
+      : exitCode !== null
+        ? `ended with exit code ${exitCode}`
+        : "is running";
+  return `process ${pid} ${how}; standard error:\n${stderr.text}`;
 }

@@ -4,10 +4,7 @@ import { expect } from "bun:test";
 
 import { Proxy } from "./program.ts";
 import { type Connection, RawUpstream } from "./upstream.ts";
-import { open, parseAnswer } from "./wire.ts";
-
-const HEAD = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\n";
-const STREAM = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+import { HEAD, open, parseAnswer, STREAM } from "./wire.ts";
 
 /** Bodies that are read whole, and bodies that stream: each has a clock of its own to get wrong. */
 const REQUESTS = [
@@ -35,7 +32,7 @@ export async function expectQuietIsFine(seconds: number): Promise<void> {
       const upstream = new RawUpstream({ answer });
       const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
       const wire = await open(proxy.port, request);
-      await wire.until(/\r\n\r\nok$|\r\n0\r\n\r\n$/);
+      await wire.until(/\r\n\r\nok$|\r\n0\r\n\r\n$/, seconds + 15);
       expect(parseAnswer(wire.received, false)).toMatchObject({ status: 200, body });
     }),
   );

@@ -8,13 +8,15 @@ export type ResponsesApi = { url: string; requests: Seen[]; stop: () => void };
 
 export const WORDS = ["The ", "key ", "stays ", "where ", "it ", "is."];
 
-/** Starts one on a free port of 127.0.0.1; `pauseMs` lies between two words of a stream. */
+/** Starts one on a free port of 127.0.0.1; before each word of a stream it waits for `pauseMs`, or until `beforeWord` says so. */
 export function startResponsesApi({
   tls,
   pauseMs = 0,
+  beforeWord = () => Bun.sleep(pauseMs),
 }: {
   tls: Certificate;
   pauseMs?: number;
+  beforeWord?: (index: number) => Promise<unknown>;
 }): ResponsesApi {
   const requests: Seen[] = [];
   const server = Bun.serve({
@@ -27,7 +29,7 @@ export function startResponsesApi({
       requests.push({ url: request.url, headers: new Headers(request.headers) });
       const { stream, model } = (await request.json()) as { stream?: boolean; model: string };
       if (!stream) return Response.json(finished(model), { headers: { "x-request-id": "req_1" } });
-      return new Response(events(model, pauseMs), {
+      return new Response(events(model, beforeWord), {
         headers: { "content-type": "text/event-stream; charset=utf-8", "x-request-id": "req_1" },
       });
     },
@@ -39,7 +41,10 @@ export function startResponsesApi({
   };
 }
 
-async function* events(model: string, pauseMs: number): AsyncGenerator<string> {
+async function* events(
+  model: string,
+  beforeWord: (index: number) => Promise<unknown>,
+): AsyncGenerator<string> {
   const item = { item_id: "msg_1", output_index: 0, content_index: 0 };
   let sequence = 0;
   const event = (type: string, fields: object): string =>
@@ -50,8 +55,8 @@ async function* events(model: string, pauseMs: number): AsyncGenerator<string> {
     item: { ...message(""), status: "in_progress", content: [] },
   });
   yield event("response.content_part.added", { ...item, part: outputText("") });
-  for (const delta of WORDS) {
-    if (pauseMs > 0) await Bun.sleep(pauseMs);
+  for (const [index, delta] of WORDS.entries()) {
+    await beforeWord(index);
     yield event("response.output_text.delta", { ...item, delta });
   }
   yield event("response.output_text.done", { ...item, text: WORDS.join("") });

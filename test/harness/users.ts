@@ -1,26 +1,51 @@
-// Acting as other users, which takes root: CI is root, and elsewhere the tests that need it say so.
+// Acting as other users, which only root can; and the ordinary user that a test runs something as, whoever runs the test.
 
 import { chmodSync, copyFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { temporaryDirectory } from "./program.ts";
+import { within } from "./deadline.ts";
+import { Output } from "./output.ts";
+import { installedBinary, temporaryDirectory } from "./program.ts";
 
 export const isRoot = process.getuid?.() === 0;
-if (!isRoot) console.error("not root: tests that act as other users are skipped");
 
 /** Numbers of users that nobody is. */
 export const ALICE = 61_234;
 export const BOB = 61_235;
 
-/** A command line's beginning that has the rest run as that user, without any privilege. */
+/** An ordinary user: ALICE if root runs the tests, else the user who does. */
+export const ORDINARY = isRoot ? ALICE : process.getuid!();
+
+/** A command line's beginning that has the rest run as that user, without any privilege; empty for the user this is. */
 export function as(uid: number): string[] {
+  if (uid === process.getuid!()) return [];
   return ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--inh-caps=-all"];
+}
+
+/** The mode of a program that the ordinary user may execute and not read: root's file, or that user's own. */
+export const UNREADABLE = isRoot ? 0o711 : 0o111;
+
+let readable: string | undefined;
+
+/** The binary where every user can reach, read and execute it, as the one in dist/ need not be. */
+export function reachableBinary(): string {
+  return (readable ??= installedBinary(0o755));
 }
 
 let directory: string | undefined;
 
-/** Runs a script of test/harness/ as another user, bundled, with a Bun that this user can reach; answers its standard output. */
-export async function runAs(uid: number, script: string, ...args: string[]): Promise<string> {
+/** Runs a script of test/harness/ as another user, bundled, with a Bun that this user can reach; returns its standard output. */
+export function runAs(uid: number, script: string, ...args: string[]): Promise<string> {
+  return runAsWithin(10, uid, script, ...args);
+}
+
+/** The same for a script that takes longer by nature. */
+export async function runAsWithin(
+  seconds: number,
+  uid: number,
+  script: string,
+  ...args: string[]
+): Promise<string> {
   directory ??= await prepare();
   const bundle = await Bun.build({
     entrypoints: [`${import.meta.dir}/${script}`],
@@ -35,9 +60,13 @@ export async function runAs(uid: number, script: string, ...args: string[]): Pro
     cwd: "/",
     env: { PATH: "/usr/bin:/bin" },
   });
-  const output = await new Response(child.stdout).text();
-  if ((await child.exited) !== 0) throw new Error(`${script} ended with ${child.exitCode}`);
-  return output;
+  const output = new Output(child.stdout);
+  await within(Promise.all([child.exited, output.done]), `${script} to end`, {
+    seconds,
+    seen: () => output.text,
+  }).finally(() => child.kill("SIGKILL"));
+  if (child.exitCode !== 0) throw new Error(`${script} ended with ${child.exitCode}`);
+  return output.text;
 }
 
 async function prepare(): Promise<string> {

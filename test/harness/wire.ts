@@ -2,6 +2,19 @@
 
 import { connect, type Socket } from "node:net";
 
+import { within } from "./deadline.ts";
+import { fateOfProxyOn } from "./program.ts";
+
+/** The plainest request that passes. */
+export const HEAD = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+export const REQUEST = `${HEAD}Content-Length: 2\r\n\r\nhi`;
+
+/** The head of an answer that is an event stream, a chunk of it as on the wire, and its end. */
+export const STREAM =
+  "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+export const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
+export const LAST_CHUNK = "0\r\n\r\n";
+
 export type Wire = {
   /** Everything received so far, a character a byte. */
   received: string;
@@ -9,9 +22,9 @@ export type Wire = {
   closed: "end" | "reset" | undefined;
   send: (bytes: string) => void;
   /** Resolves when `pattern` has been received or the connection is closed. */
-  until: (pattern: RegExp) => Promise<string>;
+  until: (pattern: RegExp, seconds?: number) => Promise<string>;
   /** Resolves when the other side has closed or reset the connection. */
-  untilClosed: () => Promise<"end" | "reset">;
+  untilClosed: (seconds?: number) => Promise<"end" | "reset">;
   socket: Socket;
 };
 
@@ -25,30 +38,34 @@ export async function open(port: number, bytes = ""): Promise<Wire> {
     closed: undefined,
     socket,
     send: (more) => void socket.write(Buffer.from(more, "latin1")),
-    until: (pattern) =>
-      waitUntil(
-        () => pattern.test(wire.received) || wire.closed !== undefined,
-        () => wire.received,
-      ),
-    untilClosed: () =>
-      waitUntil(
-        () => wire.closed !== undefined,
-        () => wire.closed!,
-      ),
+    until: async (pattern, seconds) => {
+      await waitUntil(() => pattern.test(wire.received) || wire.closed !== undefined, `${pattern}`, seconds);
+      return wire.received;
+    },
+    untilClosed: async (seconds) => {
+      await waitUntil(() => wire.closed !== undefined, "the end", seconds);
+      return wire.closed!;
+    },
   };
-  function waitUntil<T>(holds: () => boolean, value: () => T): Promise<T> {
-    return new Promise((resolve) => {
-      const one = (): void => {
-        if (!holds()) return;
-        looking.delete(one);
-        resolve(value());
-      };
-      looking.add(one);
-      one();
-    });
+  async function waitUntil(holds: () => boolean, what: string, seconds?: number): Promise<void> {
+    const held = Promise.withResolvers<void>();
+    const one = (): void => {
+      if (holds()) held.resolve();
+    };
+    looking.add(one);
+    one();
+    try {
+      await within(held.promise, `${what} on the connection to port ${port}`, {
+        seen: () =>
+          `${wire.received.length} bytes, at their end ${JSON.stringify(wire.received.slice(-500))}`,
+        ...(seconds === undefined ? {} : { seconds }),
+      });
+    } finally {
+      looking.delete(one);
+    }
   }
-  socket.on("data", (chunk) => {
-    wire.received += chunk.toString("latin1");
+  socket.on("data", (bytes) => {
+    wire.received += bytes.toString("latin1");
     look();
   });
   socket.on("error", () => {
@@ -63,7 +80,10 @@ export async function open(port: number, bytes = ""): Promise<Wire> {
     wire.closed ??= "end";
     look();
   });
-  await new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
+  const connected = new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
+  await within(connected, `a connection to port ${port}`).catch(async (error: Error) => {
+    throw new Error(`${error.message}\n${await fateOfProxyOn(port)}`);
+  });
   if (bytes !== "") wire.send(bytes);
   return wire;
 }

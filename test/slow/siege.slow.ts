@@ -6,10 +6,8 @@ import { connect, type Socket } from "node:net";
 
 import { Proxy } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { open, roundTrip } from "../harness/wire.ts";
+import { HEAD, open, REQUEST, roundTrip } from "../harness/wire.ts";
 
-const HEAD = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\n";
-const REQUEST = `${HEAD}Content-Length: 2\r\n\r\nhi`;
 const SECONDS = 30;
 
 function residentKilobytes(pid: number): number {

@@ -7,10 +7,8 @@ import { makeAuthority, trust } from "../harness/certificates.ts";
 import { atEnd } from "../harness/cleanup.ts";
 import { Proxy, temporaryDirectory } from "../harness/program.ts";
 import { type Connection, RawUpstream } from "../harness/upstream.ts";
-import { open } from "../harness/wire.ts";
+import { open, REQUEST, STREAM } from "../harness/wire.ts";
 
-const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
-const STREAM = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const EVENTS = 20;
 
 /** Opens `count` streams on `port` and has each upstream connection send events; answers the median delay of an event in ms. */

@@ -1,0 +1,43 @@
+// A named pipe with both of its ends in the test's hands: what lies in it can be counted, and it does not end when a reader has.
+
+import { dlopen, ptr } from "bun:ffi";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { join } from "node:path";
+
+import { atEnd } from "./cleanup.ts";
+import { temporaryDirectory } from "./program.ts";
+
+const { ioctl } = dlopen("libc.so.6", {
+  // int ioctl(int fd, unsigned long request, int *count)
+  ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
+}).symbols;
+
+const FIONREAD = 0x541b;
+
+export class Pipe {
+  readonly path = join(temporaryDirectory(), "pipe");
+  /** Its reading end, which does not block. */
+  readonly reader: number;
+  readonly #writer: number;
+
+  constructor() {
+    if (Bun.spawnSync(["mkfifo", this.path]).exitCode !== 0) throw new Error(`mkfifo ${this.path} failed`);
+    this.reader = openSync(this.path, constants.O_RDONLY | constants.O_NONBLOCK);
+    this.#writer = openSync(this.path, constants.O_WRONLY);
+    atEnd(() => {
+      closeSync(this.reader);
+      closeSync(this.#writer);
+    });
+  }
+
+  write(text: string): void {
+    writeSync(this.#writer, text);
+  }
+
+  /** Bytes written that nobody has read yet. */
+  unread(): number {
+    const count = new Int32Array(1);
+    if (ioctl(this.reader, FIONREAD, ptr(count)) !== 0) throw new Error("ioctl(FIONREAD) failed");
+    return count[0]!;
+  }
+}

@@ -1,0 +1,73 @@
+// What a run came to, from the JUnit file that `bun test` writes: how long each file took, what was skipped and why, and the totals.
+
+import { missingOf } from "./needs.ts";
+
+type Skipped = { file: string; name: string; reason: string };
+
+export type Report = {
+  passed: number;
+  failed: number;
+  skipped: Skipped[];
+  /** Test file → seconds. */
+  files: Map<string, number>;
+};
+
+/** Reads a report of the given test files. A file that is not in it could not be loaded, and counts as a failed test. */
+export function readReport(junit: string, expected: readonly string[]): Report {
+  const report: Report = { passed: 0, failed: 0, skipped: [], files: new Map() };
+  for (const [, text] of junit.matchAll(/<testsuite ([^>]*)>/g)) {
+    const { name, file, time } = attributes(text!);
+    if (name === file) report.files.set(file!, Number(time));
+  }
+  for (const [, text, content = ""] of junit.matchAll(/<testcase ([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g)) {
+    const { name = "", classname = "", file = "" } = attributes(text!);
+    if (content.includes("<failure")) report.failed++;
+    else if (!content.includes("<skipped")) report.passed++;
+    // Hooks have no name, and skipped ones are listed as well (Bun 1.4.5).
+    else if (name !== "(unnamed)") report.skipped.push(skipped(file, name, classname));
+  }
+  const notLoaded = expected.filter((file) => !report.files.has(file));
+  report.failed += notLoaded.length;
+  return report;
+}
+
+/** The report in lines: files by time, what was skipped by reason, and the totals last. */
+export function* showReport({ passed, failed, skipped, files }: Report): Generator<string> {
+  for (const [file, seconds] of [...files].sort(([, a], [, b]) => b - a))
+    yield `${seconds.toFixed(1).padStart(6)} s  ${file}`;
+  for (const [reason, tests] of Map.groupBy(skipped, (test) => test.reason)) {
+    const byFile = Map.groupBy(tests, ({ file }) => file.replace(/^.*\/|(\.test|\.slow)?\.ts$/g, ""));
+    const names = [...byFile].map(([file, those]) => `${file}: ${countNames(those).join("; ")}`);
+    yield `skipped: ${tests.length} ${tests.length === 1 ? "needs" : "need"} ${reason} (${names.join(" | ")})`;
+  }
+  yield `${passed} passed, ${failed} failed, ${skipped.length} skipped`;
+}
+
+/** A test's own name, or that of the group which names the need; the needs that are missing here, or all if nobody knows which. */
+function skipped(file: string, name: string, groups: string): Skipped {
+  const named = [name, ...groups.split(" > ")].find((text) => NEEDS.test(text));
+  if (named === undefined) return { file, name, reason: "what their names do not say" };
+  const needs = NEEDS.exec(named)![1]!.split(", ");
+  const missing = missingOf(needs);
+  const reason = (missing.length > 0 ? missing : needs).join(", ");
+  return { file, name: named.replace(NEEDS, ""), reason };
+}
+
+const NEEDS = / \(needs ([^)]+)\)/;
+
+function countNames(tests: readonly Skipped[]): string[] {
+  const byName = Map.groupBy(tests, ({ name }) => name);
+  return [...byName].map(([name, { length }]) => (length === 1 ? name : `${name} (${length})`));
+}
+
+function attributes(text: string): Record<string, string> {
+  const pairs = [...text.matchAll(/([\w-]+)="([^"]*)"/g)];
+  return Object.fromEntries(pairs.map(([, name, value]) => [name!, unescape(value!)]));
+}
+
+function unescape(text: string): string {
+  const entities: Record<string, string> = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
+  return text.replace(/&(?:#(\d+)|(\w+));/g, (whole, code, name) =>
+    code === undefined ? (entities[name] ?? whole) : String.fromCodePoint(Number(code)),
+  );
+}
