@@ -63,9 +63,11 @@ export type ErrorCode =
   | "length_refused"
   | "upstream_unreachable"
   | "upstream_certificate"
+  | "upstream_tls"
   | "upstream_broke_off"
   | "upstream_unreadable"
   | "upstream_timeout"
+  | "upstream_failed"
   | "overloaded"
   | "internal_error";
 

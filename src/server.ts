@@ -1,7 +1,8 @@
 // The listening side: Bun.serve, the routes, and how serving ends.
 
 import { causeOf, errorResponse, UserError } from "./errors.ts";
-import { failedExchange, forward } from "./forward.ts";
+import { failedExchange } from "./failures.ts";
+import { forward } from "./forward.ts";
 import type { Journal } from "./journal.ts";
 import type { Options } from "./options.ts";
 import {

@@ -3,9 +3,10 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { createServer } from "node:net";
 
-import { failedExchange } from "../src/forward.ts";
+import { failedExchange } from "../src/failures.ts";
 import { Journal } from "../src/journal.ts";
 import { makeAuthority, trust } from "./harness/certificates.ts";
+import { atEnd } from "./harness/cleanup.ts";
 import { CANARY_KEY, Proxy, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
 import { REQUEST, roundTrip } from "./harness/wire.ts";
@@ -258,6 +259,53 @@ describe("where the upstream gives no answer that can be passed on", () => {
   });
 });
 
+describe("what it answers is not HTTP, and it is the upstream's fault", () => {
+  const HOSTILE: [what: string, answer: string, code: string][] = [
+    ["a Content-Length that is none", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "upstream_unreadable"],
+    ["a negative Content-Length", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "upstream_unreadable"],
+    [
+      "two Content-Lengths",
+      "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok",
+      "upstream_unreadable",
+    ],
+    ["an unknown coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: rot13\r\n\r\nok", "upstream_unreadable"],
+    [
+      "chunks that are not the last coding",
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+      "upstream_unreadable",
+    ],
+    ["status 000", "HTTP/1.1 000 No\r\nContent-Length: 2\r\n\r\nok", "upstream_unreadable"],
+    ["status 099", "HTTP/1.1 099 No\r\nContent-Length: 2\r\n\r\nok", "upstream_unreadable"],
+  ];
+  describe.each([[], ["--log-level=debug"]])("%j", (...flags: string[]) => {
+    test.each(HOSTILE)("%s", async (_what, answer, code) => {
+      const hostile = new RawUpstream({ answer });
+      const failing = await Proxy.start({ args: [`--upstream-url=${hostile.url}`, ...flags] });
+      const { status, body } = await roundTrip(failing.port, REQUEST);
+      expect({ status, code: JSON.parse(body).error.code }).toEqual({ status: 502, code });
+      expect(hostile.requests).toHaveLength(1);
+    });
+  });
+
+  test("plain HTTP where TLS is spoken", async () => {
+    const answer = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+    const plain = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 0,
+      socket: { data: (socket) => void socket.end(answer) },
+    });
+    atEnd(() => plain.stop(true));
+    const failing = await Proxy.start({
+      args: [`--upstream-url=https://127.0.0.1:${plain.port}/v1/responses`],
+    });
+    await expectFailure(failing, {
+      status: 502,
+      code: "upstream_tls",
+      cause: /TLS connection .* failed \(EPROTO\)/,
+    });
+  });
+});
+
 describe("where the end of its answer could not be told from a break", () => {
   const UNCERTAIN: [name: string, head: string][] = [
     ["neither a length nor chunks", "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\n"],
@@ -311,6 +359,8 @@ describe("where its certificate is refused, and no byte of a request is sent", (
 });
 
 test("a bug of ours is 500, and its message stays inside", async () => {
+  const named = Object.assign(new Error(), { code: "ECONNRESET" });
+  expect(failedExchange(named, new Journal()).status).toBe(500);
   const answer = failedExchange(new TypeError(`undefined is not ${CANARY_KEY}`), new Journal());
   expect(answer.status).toBe(500);
   const { error } = (await answer.json()) as { error: object };
