@@ -91,8 +91,8 @@ describe("status", () => {
     ["another user's", as(ALICE), []],
     ["root's with --user", [], [`--user=${ALICE}`]],
   ];
-  test.skipIf(lacks("root")).each(OTHERS)(
-    "is everybody's to ask: of %s (needs root)",
+  test.skipIf(lacks("root", "/proc without hidepid")).each(OTHERS)(
+    "is everybody's to ask: of %s (needs root, /proc without hidepid)",
     async (_whose, launcher, args) => {
       const directory = temporaryDirectory();
       const file = join(directory, "server-info.json");
