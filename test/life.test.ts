@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { networkInterfaces } from "node:os";
 
 import { until, within } from "./harness/deadline.ts";
+import { lacks } from "./harness/needs.ts";
 import { awaitsKey, BARE_ENVIRONMENT, BINARY, isAlive, Proxy, runProgram } from "./harness/program.ts";
 import { type Connection, RawUpstream } from "./harness/upstream.ts";
 import { chunk, LAST_CHUNK, open, REQUEST, roundTrip, STREAM } from "./harness/wire.ts";
@@ -71,8 +72,8 @@ describe("ending", () => {
     },
   );
 
-  test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
-    "%s while the key is awaited ends it, too",
+  test.skipIf(lacks("/proc without hidepid")).each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
+    "%s while the key is awaited ends it, too (needs /proc without hidepid)",
     async (signal) => {
       const child = Bun.spawn([BINARY], { stdin: "pipe", stderr: "ignore", env: BARE_ENVIRONMENT });
       await until(() => awaitsKey(child.pid), "the program to wait for the key");

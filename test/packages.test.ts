@@ -1,6 +1,6 @@
 // The npm packages, packed and installed for real: what is in them, how they start the program, and that no directory misleads them.
 
-import { beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   cpSync,
@@ -43,10 +43,14 @@ const environmentOf = (caches: string) => ({
 });
 const environment = environmentOf(home);
 
-/** A command to its end; npm and bunx, from empty caches, may take a while. */
+/** npm and bunx, from empty caches, take some seconds where nothing else runs, and many times as long beside other tests. */
+const SECONDS = 100;
+setDefaultTimeout(1000 * 2 * SECONDS);
+
+/** A command to its end. */
 async function run(command: string[], cwd: string, env = environment): Promise<string> {
   const [binary = "", ...args] = command;
-  const { exitCode, stdout, stderr } = await runProgram({ binary, args, cwd, env, seconds: 50 });
+  const { exitCode, stdout, stderr } = await runProgram({ binary, args, cwd, env, seconds: SECONDS });
   if (exitCode !== 0) throw new Error(`${command.join(" ")} ended with ${exitCode}:\n${stdout}${stderr}`);
   return stdout;
 }

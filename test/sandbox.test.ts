@@ -80,7 +80,9 @@ function expectClosed(_name: string, { binary, launcher = [], args = [], capabil
     await proxy.waitForLine(/protections: .*\n/);
   });
 
-  test("in every thread: that user and no other, no group, no capability but one, seccomp and no_new_privs", () => {
+  const name =
+    "in every thread: that user and no other, no group, no capability but one, seccomp and no_new_privs";
+  test.skipIf(lacks("/proc without hidepid"))(`${name} (needs /proc without hidepid)`, () => {
     const tasks = readdirSync(`/proc/${proxy.pid}/task`);
     expect(tasks.length).toBeGreaterThan(1);
     for (const task of tasks) {

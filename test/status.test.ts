@@ -64,32 +64,35 @@ describe("the Server field", () => {
 });
 
 describe("status", () => {
-  test("of a proxy that is alive: where, who, since when, and exit code 0", async () => {
-    const file = infoFile();
-    const [before, asked] = [Date.now(), upstream.connections];
-    const proxy = await start(file);
-    const { exitCode, stdout, stderr } = await runProgram({ args: ["status", file] });
-    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
-    const [, since] = new RegExp(
-      `^responses-api-proxy ${version} on http://127\\.0\\.0\\.1:${proxy.port}, pid ${proxy.pid}, since (\\S+)\n$`,
-    ).exec(stdout)!;
-    // The kernel's time of boot is in whole seconds.
-    expect(Date.parse(since!)).toBeGreaterThan(before - 2000);
-    expect(Date.parse(since!)).toBeLessThan(Date.now() + 2000);
+  test.skipIf(lacks("/proc without hidepid"))(
+    "of a proxy that is alive: where, who, since when, and exit code 0 (needs /proc without hidepid)",
+    async () => {
+      const file = infoFile();
+      const [before, asked] = [Date.now(), upstream.connections];
+      const proxy = await start(file);
+      const { exitCode, stdout, stderr } = await runProgram({ args: ["status", file] });
+      expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+      const [, since] = new RegExp(
+        `^responses-api-proxy ${version} on http://127\\.0\\.0\\.1:${proxy.port}, pid ${proxy.pid}, since (\\S+)\n$`,
+      ).exec(stdout)!;
+      // The kernel's time of boot is in whole seconds.
+      expect(Date.parse(since!)).toBeGreaterThan(before - 2000);
+      expect(Date.parse(since!)).toBeLessThan(Date.now() + 2000);
 
-    const json = await runProgram({ args: ["status", "--json", file] });
-    const { port, pid } = proxy;
-    expect(json.exitCode).toBe(0);
-    expect(JSON.parse(json.stdout)).toEqual({ alive: true, port, pid, version, since });
-    expect(upstream.connections).toBe(asked);
-  });
+      const json = await runProgram({ args: ["status", "--json", file] });
+      const { port, pid } = proxy;
+      expect(json.exitCode).toBe(0);
+      expect(JSON.parse(json.stdout)).toEqual({ alive: true, port, pid, version, since });
+      expect(upstream.connections).toBe(asked);
+    },
+  );
 
   const OTHERS: [whose: string, launcher: string[], args: string[]][] = [
     ["another user's", as(ALICE), []],
     ["root's with --user", [], [`--user=${ALICE}`]],
   ];
-  test.skipIf(lacks("root")).each(OTHERS)(
-    "is everybody's to ask: of %s (needs root)",
+  test.skipIf(lacks("root", "/proc without hidepid")).each(OTHERS)(
+    "is everybody's to ask: of %s (needs root, /proc without hidepid)",
     async (_whose, launcher, args) => {
       const directory = temporaryDirectory();
       const file = join(directory, "server-info.json");
@@ -168,13 +171,16 @@ describe("status", () => {
     },
   );
 
-  test("whose file is older than its start by the clock, which may have been set since: believed", async () => {
-    const file = infoFile();
-    const proxy = await Proxy.start({ args: ["--server-info", file] });
-    const before = Date.now() / 1000 - 60;
-    utimesSync(file, before, before);
-    expect((await runProgram({ args: ["status", file] })).stdout).toContain(`pid ${proxy.pid}, since `);
-  });
+  test.skipIf(lacks("/proc without hidepid"))(
+    "whose file is older than its start by the clock, which may have been set since: believed (needs /proc without hidepid)",
+    async () => {
+      const file = infoFile();
+      const proxy = await Proxy.start({ args: ["--server-info", file] });
+      const before = Date.now() / 1000 - 60;
+      utimesSync(file, before, before);
+      expect((await runProgram({ args: ["status", file] })).stdout).toContain(`pid ${proxy.pid}, since `);
+    },
+  );
 
   test.skipIf(lacks("root"))(
     "of a port that another user took over: not believed, whatever it answers (needs root)",

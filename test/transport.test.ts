@@ -6,6 +6,7 @@ import { createServer, type Socket } from "node:net";
 
 import { atEnd } from "./harness/cleanup.ts";
 import { until, within } from "./harness/deadline.ts";
+import { lacks } from "./harness/needs.ts";
 import { Proxy } from "./harness/program.ts";
 import {
   chunk,
@@ -225,7 +226,7 @@ function residentBytes(pid: number): number {
 
 const MIB = 1024 * 1024;
 
-describe("back-pressure", () => {
+describe.skipIf(lacks("/proc without hidepid"))("back-pressure (needs /proc without hidepid)", () => {
   /**
    * Writes up to 1 GiB for as long as the other side takes it; resolves with the bytes taken once nobody takes any and the proxy does
    * nothing about it: each of its threads sleeps, each time one looks.

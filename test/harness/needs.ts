@@ -24,6 +24,9 @@ const HERE = {
   CAP_SYS_RESOURCE: () => succeeds("prlimit", `--memlock=${2 ** 40}:${2 ** 40}`, "true"),
   /** Yama (ptrace_scope 1 and above) closes a process of one's own to all but its parents. */
   "ptrace_scope 0": () => !existsSync(YAMA) || readFileSync(YAMA, "utf8") === "0\n",
+  /** With hidepid (proc(5)) an ordinary user does not see the program's process, which is closed to that user. */
+  "/proc without hidepid": () =>
+    !/^\S+ \/proc proc \S*hidepid=(?!0|off)/m.test(readFileSync("/proc/mounts", "utf8")),
   "the kernel's headers for x64": () => kernelHeader("x64") !== undefined,
   "the kernel's headers for arm64": () => kernelHeader("arm64") !== undefined,
 };

@@ -155,9 +155,16 @@ export function awaitsKey(pid: number): boolean {
   return /^Name:\tresponses-proxy$/m.test(status) && /^State:\tS/m.test(status);
 }
 
-/** Whether a process is there, running or not yet waited for. */
+/** Whether a process is there and has not ended. */
 export function isAlive(pid: number): boolean {
-  return existsSync(`/proc/${pid}`) && !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+  const status = `/proc/${pid}/status`;
+  // Where /proc does not show it, one that nobody has waited for yet counts as being there.
+  return !existsSync(status) || !/^State:\s+[ZX]/m.test(readFileSync(status, "utf8"));
 }
 
 type Child = Bun.Subprocess<Bun.SpawnOptions.Writable, "pipe", "pipe"> & { command: string };
