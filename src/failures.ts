@@ -1,6 +1,7 @@
 // What a client hears if its exchange fails: an error of the proxy's own, whose code says whose fault it was and whether the upstream may
 // have had the request. Every fault of the upstream's is a 502 or 504; a 500 is an exception in the proxy's own code.
 
+import { SystemCallError } from "../native/libc.ts";
 import { causeOf, type ErrorCode, errorResponse } from "./errors.ts";
 import type { Journal } from "./journal.ts";
 import { warnOfFull } from "./overload.ts";
@@ -14,6 +15,15 @@ export class UpstreamFault extends Error {
     super();
     this.code = code;
   }
+}
+
+/**
+ * What a handler of Bun.serve threw, or the body that it returned: the upstream's, if that broke off before a byte of it was passed on. Such
+ * an error has a reason with a name (Bun 1.4.5), and an exception of the proxy's own has none, but for a failed system call.
+ */
+export function faultOf(error: unknown): unknown {
+  const isNamed = error instanceof Error && "code" in error && typeof error.code === "string";
+  return isNamed && !(error instanceof SystemCallError) ? new UpstreamFault(error.code as string) : error;
 }
 
 /** The answer where the upstream gave none that could be passed on, with one line to standard error. */

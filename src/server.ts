@@ -1,7 +1,7 @@
 // The listening side: Bun.serve, the routes, and how serving ends.
 
 import { causeOf, errorResponse, UserError } from "./errors.ts";
-import { failedExchange } from "./failures.ts";
+import { failedExchange, faultOf } from "./failures.ts";
 import { forward } from "./forward.ts";
 import type { Journal } from "./journal.ts";
 import type { Options } from "./options.ts";
@@ -70,7 +70,7 @@ export function listen(
     // The route table compares the raw path: /v1/x/../responses and its like, which `request.url` shows resolved, do not match.
     routes: { [ROUTE]: exchange, [SHUTDOWN_ROUTE]: shutdown },
     fetch: (request) => refused(request, ROUTE_REFUSED),
-    error: (error) => failedExchange(error, journal),
+    error: (error) => failedExchange(faultOf(error), journal),
   });
   // Stopping the clock of a request stops that of its connection (Bun 1.4.5): those that wait for a next request are closed here.
   let closedAt = performance.now();
