@@ -11,8 +11,7 @@ import { groupMembers } from "./proc.ts";
 import type { Tools } from "./requirements.ts";
 
 export const PEERS = ["direct", "ours", "codex", "nginx", "HAProxy"] as const;
-/** Over TLS, the program is measured with HTTP/2 to the upstream, too. */
-export const TLS_PEERS = ["direct", "ours", "ours --http2", "codex", "nginx", "HAProxy"] as const;
+export const TLS_PEERS = ["direct", "ours", "codex", "nginx", "HAProxy"] as const;
 
 /** The proxies' key, which no other text contains by chance. */
 export const KEY = `sk-bench-${"0123456789abcdefghijklmnopqrstuvwxyzABCDEF".repeat(2)}`;
@@ -63,8 +62,6 @@ async function startProxy(name: string, upstream: URL, site: Site): Promise<Star
       return startWithServerInfo([tools.codex!, "responses-api-proxy"], upstream, site);
     case "ours":
       return startWithServerInfo([program], upstream, site);
-    case "ours --http2":
-      return startWithServerInfo([program, "--http2"], upstream, site);
     default:
       throw new Error(`there is no peer ${name}`);
   }

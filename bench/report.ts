@@ -12,7 +12,7 @@ export type Report = {
   rows: Row[];
 };
 
-const COLUMNS = ["direct", "ours", "ours --http2", "ours, readable file", "codex", "nginx", "HAProxy"];
+const COLUMNS = ["direct", "ours", "ours, readable file", "codex", "nginx", "HAProxy"];
 const HEAD = ["figure", "unit", ...COLUMNS, "must reach", "is", "reached"];
 
 /** The rows as Markdown; columns are padded, so that it reads as text, too. Why a peer was not measured stands below. */
@@ -49,7 +49,7 @@ ${programs.join(", ")}.
 
 Figures are medians of ${rounds} rounds or more; in a round every peer is measured once, back to back. A ratio is the median of the rounds'
 own ratios. nginx and HAProxy have one worker and one thread; everything is on one machine, load and upstream included. Over TLS
-the upstream offers HTTP/1.1 and HTTP/2; codex, nginx and HAProxy speak HTTP/1.1 to it. A stream that has not begun 5 s after 1,000
+the upstream offers HTTP/1.1 and HTTP/2; all speak HTTP/1.1 to it. A stream that has not begun 5 s after 1,000
 were opened at once counts as if it had begun then. The event delay is that of an event sent on all streams at the same moment. Of ${judged} targets ${judged - missed} are reached.
 
 ${toTable(others)}

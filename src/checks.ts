@@ -31,7 +31,6 @@ export const CHECKS = {
   tcp: ["Upstream", "tcp"],
   tunnel: ["Upstream", "tunnel"],
   tls: ["Upstream", "tls"],
-  http2: ["Upstream", "http/2"],
   http: ["Upstream", "http"],
   clock: ["Upstream", "clock"],
 } as const satisfies Record<string, readonly [heading: string, label: string]>;

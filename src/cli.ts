@@ -28,10 +28,6 @@ export const FLAGS = {
     type: "boolean",
     description: "Allow plain http to a host that is not loopback: the key travels unencrypted",
   },
-  http2: {
-    type: "boolean",
-    description: "Speak HTTP/2 to an upstream that offers it; it may then get a request twice",
-  },
   user: {
     type: "string",
     valueHint: "NAME|UID",

@@ -61,8 +61,6 @@ export type Secured = {
   socket: TLSSocket;
   /** TLSv1.3, say. */
   protocol: string;
-  /** What the server chose of what was offered. */
-  application: string | undefined;
   issuer: string;
   validTo: string;
   /** Why the certificate is refused; undefined where it is good. */
@@ -70,12 +68,12 @@ export type Secured = {
 };
 
 /** TLS over a connection that is there. A certificate that is refused is no error here, so that one can say whose it is. */
-export async function secure(plain: Socket, hostname: string, protocols: string[]): Promise<Secured> {
+export async function secure(plain: Socket, hostname: string): Promise<Secured> {
   const socket = connectTls({
     socket: plain,
     // RFC 6066 §3: no addresses.
     ...(isIP(hostname) === 0 ? { servername: hostname } : {}),
-    ALPNProtocols: protocols,
+    ALPNProtocols: ["http/1.1"],
     rejectUnauthorized: false,
   });
   await once(socket, "secureConnect");
@@ -85,7 +83,6 @@ export async function secure(plain: Socket, hostname: string, protocols: string[
   return {
     socket,
     protocol: socket.getProtocol() ?? "TLS",
-    application: socket.alpnProtocol || undefined,
     issuer: [certificate.issuer?.O, certificate.issuer?.CN].filter(Boolean).join(", ") || "nobody",
     validTo: certificate.valid_to ?? "",
     refusal: causeOfRefusal(socket.authorizationError) ?? causeOfRefusal(mismatch),

@@ -41,8 +41,7 @@ export async function checkUpstream(url: URL, environment: Environment): Promise
   const checks: Check[] = [];
   const proxy = proxyFor(url, environment);
   try {
-    const reached = await reach(url, proxy, ["http/1.1"], (check) => checks.push(check));
-    if (url.protocol === "https:") checks.push(await describeHttp2(url, proxy));
+    const reached = await reach(url, proxy, (check) => checks.push(check));
     const began = Date.now();
     const { value, ms } = await step("http", "", () => askForHead(reached, url.host));
     reached.destroy();
@@ -88,12 +87,7 @@ function failureOf(error: unknown): string {
 }
 
 /** A connection on which the upstream speaks; `note` hears of each step that went well. */
-async function reach(
-  url: URL,
-  proxy: URL | undefined,
-  protocols: string[],
-  note: (check: Check) => void,
-): Promise<Socket> {
+async function reach(url: URL, proxy: URL | undefined, note: (check: Check) => void): Promise<Socket> {
   const first = proxy ?? url;
   const whose = proxy === undefined ? "" : "the proxy ";
   const name = nameOf(first);
@@ -105,7 +99,7 @@ async function reach(
   note(ok("tcp", `${whose}port ${port} of ${joined.value.remoteAddress} answers, ${joined.ms} ms`));
   let socket = joined.value;
   if (proxy !== undefined) {
-    if (proxy.protocol === "https:") socket = (await encrypt(socket, proxy, ["http/1.1"])).socket;
+    if (proxy.protocol === "https:") socket = (await encrypt(socket, proxy)).socket;
     const target = `${url.hostname}:${portOf(url)}`;
     const opened = await step("tunnel", `CONNECT ${target}`, () => openTunnel(socket, proxy, target));
     if (opened.value !== 200)
@@ -116,14 +110,14 @@ async function reach(
     note(plainHttp(url));
     return socket;
   }
-  const { text, socket: secured } = await encrypt(socket, url, protocols);
+  const { text, socket: secured } = await encrypt(socket, url);
   note(ok("tls", text));
   return secured;
 }
 
-async function encrypt(plain: Socket, url: URL, protocols: string[]) {
-  const { value, ms } = await step("tls", "", () => secure(plain, nameOf(url), protocols));
-  const { socket, protocol, application, issuer, validTo, refusal } = value;
+async function encrypt(plain: Socket, url: URL) {
+  const { value, ms } = await step("tls", "", () => secure(plain, nameOf(url)));
+  const { socket, protocol, issuer, validTo, refusal } = value;
   if (refusal !== undefined) {
     socket.destroy();
     throw new StepError("tls", `the certificate of ${url.hostname}, by ${issuer}, is refused (${refusal})`);
@@ -131,7 +125,7 @@ async function encrypt(plain: Socket, url: URL, protocols: string[]) {
   const until = Number.isNaN(Date.parse(validTo))
     ? ""
     : ` until ${new Date(validTo).toISOString().slice(0, 10)}`;
-  return { socket, application, text: `${protocol}, ${ms} ms; certificate by ${issuer}${until}` };
+  return { socket, text: `${protocol}, ${ms} ms; certificate by ${issuer}${until}` };
 }
 
 function plainHttp(url: URL): Check {
@@ -139,19 +133,6 @@ function plainHttp(url: URL): Check {
   return nameOf(url) === "localhost" || /^(127\.|::1$)/.test(nameOf(url))
     ? ok("tls", text)
     : warning("tls", text, "the key can be read on the network; use https");
-}
-
-/** On a connection of its own: whoever chooses h2 cannot be asked in HTTP/1.1 any more. */
-async function describeHttp2(url: URL, proxy: URL | undefined): Promise<Check> {
-  try {
-    const socket = await reach(url, proxy, ["h2", "http/1.1"], () => {});
-    const chosen = (socket as { alpnProtocol?: string | false }).alpnProtocol;
-    socket.destroy();
-    return ok("http2", chosen === "h2" ? "offered; --http2 would use it" : "not offered");
-  } catch (error) {
-    if (!(error instanceof StepError)) throw error;
-    return warning("http2", "a second connection failed", "try again");
-  }
 }
 
 /** By a field with whole seconds (RFC 9110 §6.6.1), so what is under two of them is nothing. */

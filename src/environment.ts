@@ -36,8 +36,6 @@ const TRUST = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", ...FILES];
 const SETTINGS: Environment = {
   // Otherwise the 257th event stream waits for one of the first 256 to end.
   BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
-  // Offers HTTP/2 by ALPN, where upstream.ts does not pin HTTP/1.1.
-  BUN_FEATURE_FLAG_EXPERIMENTAL_HTTP2_CLIENT: "1",
   DO_NOT_TRACK: "1",
 };
 

@@ -20,8 +20,6 @@ export type Options = Readonly<{
   user: string | undefined;
   /** Whether every protection must hold. */
   strict: boolean;
-  /** Whether HTTP/2 is offered to the upstream. */
-  http2: boolean;
   requireMlock: boolean;
   shutdownTimeoutMs: number;
   logLevel: LogLevel;
@@ -53,7 +51,6 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
     insecureUpstream,
     user: given.user,
     strict: given.strict === true,
-    http2: given.http2 === true,
     requireMlock: given["require-mlock"] === true,
     shutdownTimeoutMs: parseDuration(
       "shutdown-timeout",
@@ -80,7 +77,6 @@ export function toArguments(options: Options): string[] {
     ...(options.insecureUpstream ? ["--insecure-upstream"] : []),
     ...(options.user === undefined ? [] : [`--user=${options.user}`]),
     ...(options.strict ? ["--strict"] : []),
-    ...(options.http2 ? ["--http2"] : []),
     ...(options.requireMlock ? ["--require-mlock"] : []),
     `--shutdown-timeout=${options.shutdownTimeoutMs}ms`,
     `--log-level=${options.logLevel}`,

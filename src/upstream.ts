@@ -12,26 +12,24 @@ const SETTINGS = {
   decompress: false,
   // The default gives up after about 300 s of silence; a model may think longer.
   timeout: false,
+  // Over HTTP/2 a stream that the upstream refuses is sent again, five times, and cannot be asked not to be (REFUSED_STREAM, RFC 9113 §8.7).
+  protocol: "http1.1",
   // BUN_CONFIG_VERBOSE_FETCH=curl otherwise prints the key.
   verbose: false,
 } as const;
 
 export class Upstream {
   readonly authorization: Authorization;
-  /** Whether answers may come over HTTP/2, which frames every body. */
-  readonly isHttp2: boolean;
   readonly #url: string;
-  readonly #settings: typeof SETTINGS & { proxy?: false; protocol?: "http1.1" };
+  readonly #settings: typeof SETTINGS & { proxy?: false };
 
-  constructor({ upstreamUrl, http2 }: Pick<Options, "upstreamUrl" | "http2">, authorization: Authorization) {
+  constructor({ upstreamUrl }: Pick<Options, "upstreamUrl">, authorization: Authorization) {
     this.authorization = authorization;
-    this.isHttp2 = http2;
     this.#url = upstreamUrl.href;
     this.#settings = {
       ...SETTINGS,
       // A proxy from the environment has no business between us and our own machine.
       ...(isLoopback(upstreamUrl) ? { proxy: false } : {}),
-      ...(upstreamUrl.protocol === "https:" && !http2 ? HTTP1 : {}),
     };
   }
 
@@ -48,12 +46,3 @@ export class Upstream {
     return fetch(this.#url, { ...this.#settings, headers, body, signal } as RequestInit);
   }
 }
-
-/**
- * HTTP/2 is off by default because of one promise: a request that the upstream refuses with REFUSED_STREAM is sent again by
- * Bun 1.4.5, five times, and there is no way to ask it not to (RFC 9113 §8.7 allows it: such a stream was not processed).
- * In all else it did as well as HTTP/1.1 or better: 1,000 streams at once on 4 connections against 1,000; a client's leaving
- * closes the stream in 2 ms; RST_STREAM, GOAWAY and a lost connection break the client's off; a reader or an upstream that
- * does not read holds the other side back.
- */
-const HTTP1 = { protocol: "http1.1" } as const;

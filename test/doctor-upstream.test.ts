@@ -1,7 +1,6 @@
 // `doctor` on its way to the upstream: each step that works with what was found, the first that does not with its reason; and no key.
 
 import { beforeAll, describe, expect, test } from "bun:test";
-import { createSecureServer } from "node:http2";
 import { connect, createServer, type Server } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 
@@ -62,7 +61,6 @@ describe("an upstream that answers", () => {
       ["dns", "ok", expect.stringMatching(/^localhost is (127\.0\.0\.1|::1)( and 1 more)?, N ms$/), false],
       ["tcp", "ok", `port ${port} of 127.0.0.1 answers, N ms`, false],
       ["tls", "ok", `TLSv1.3, N ms; certificate by throw-away CA until ${inADay()}`, false],
-      ["http2", "ok", "not offered", false],
       ["http", "ok", "HEAD / is answered 421, N ms", false],
       ["clock", "ok", "as the upstream's", false],
     ]);
@@ -77,16 +75,6 @@ describe("an upstream that answers", () => {
         body: "",
       },
     ]);
-  });
-
-  test("and offers HTTP/2", async () => {
-    const server = createSecureServer({ ...authority.server, allowHTTP1: true }, (_request, response) => {
-      response.end();
-    });
-    const port = await listen(server as unknown as Server);
-    const { lines } = await look(`https://localhost:${port}/`, trusted);
-    expect(lines).toContainEqual(["http2", "ok", "offered; --http2 would use it", false]);
-    expect(lines.at(-1)).toEqual(["clock", "ok", "as the upstream's", false]);
   });
 
   const SKEWS: [seconds: number, status: string, found: RegExp][] = [
@@ -245,7 +233,6 @@ describe("through HTTPS_PROXY, as the proxy's own requests go", () => {
       ["tcp", "ok", `the proxy port ${proxy.port} of 127.0.0.1 answers, N ms`, false],
       ["tunnel", "ok", `the proxy connects to upstream.test:${upstream.port}, N ms`, false],
       ["tls", "ok", `TLSv1.3, N ms; certificate by throw-away CA until ${inADay()}`, false],
-      ["http2", "ok", "not offered", false],
       ["http", "ok", "HEAD / is answered 200, N ms", false],
       ["clock", "ok", "the upstream's answer has no date to compare with", false],
     ]);
@@ -253,12 +240,12 @@ describe("through HTTPS_PROXY, as the proxy's own requests go", () => {
     expect(stdout).not.toMatch(/s(@|%40)cret/);
     const target = `upstream.test:${upstream.port}`;
     const asking = `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\nProxy-Authorization: Basic ${btoa("me:s@cret")}\r\n\r\n`;
-    expect(proxy.asked).toEqual([asking, asking]);
+    expect(proxy.asked).toEqual([asking]);
 
     // The same way that an exchange goes.
     const real = await Proxy.start({ args: [`--upstream-url=${url}`], env: { ...env, ...variable } });
     expect((await roundTrip(real.port, REQUEST)).status).toBe(200);
-    expect(proxy.asked[2]).toStartWith(`CONNECT ${target} HTTP/1.1\r\n`);
+    expect(proxy.asked[1]).toStartWith(`CONNECT ${target} HTTP/1.1\r\n`);
   });
 
   test("that itself is spoken to in TLS", async () => {
@@ -266,7 +253,7 @@ describe("through HTTPS_PROXY, as the proxy's own requests go", () => {
     const proxy = await startProxy(200, certificate);
     const { lines } = await look(url, { ...env, https_proxy: `https://127.0.0.1:${proxy.port}` });
     expect(lines).toContainEqual(["http", "ok", "HEAD / is answered 200, N ms", false]);
-    expect(proxy.asked).toHaveLength(2);
+    expect(proxy.asked).toHaveLength(1);
   });
 
   test("that refuses: its answer", async () => {

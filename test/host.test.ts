@@ -56,7 +56,7 @@ describe.if(canMount)("a host", () => {
     for (const command of [[], ["doctor"]])
       expect(await runProgram({ launcher: bare, args: [...command, "--user=daemon"] })).toMatchObject({
         exitCode: 2,
-        stderr: `${PREFIX}error: --user 'daemon' cannot be looked up: /etc/passwd has no users\n${PREFIX}hint: give the number of a user, e.g. --user=61234\n`,
+        stderr: `${PREFIX}error: --user 'daemon' cannot be looked up: /etc/passwd has no users\n${PREFIX}hint: give the number of a user, e.g. --user=61234\n${PREFIX}hint: ${["responses-api-proxy", ...command].join(" ")} --help shows all flags\n`,
       });
   });
 
@@ -77,7 +77,7 @@ describe.if(canMount)("a host", () => {
     );
     expect(await runProgram({ launcher, input: "sk-x\n" })).toMatchObject({
       exitCode: 1,
-      stderr: `${PREFIX}error: cannot listen on 127.0.0.1:0 (EADDRNOTAVAIL)\n${PREFIX}hint: give the loopback interface its address: ip addr add 127.0.0.1/8 dev lo\n`,
+      stderr: `${PREFIX}error: cannot listen on 127.0.0.1:0: the interface lo does not have that address (EADDRNOTAVAIL)\n${PREFIX}hint: give the loopback interface its address: ip addr add 127.0.0.1/8 dev lo\n`,
     });
   });
 

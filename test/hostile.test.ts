@@ -18,12 +18,7 @@ function environmentOf(pid: number): string[] {
     .filter((entry) => entry !== "");
 }
 
-const SETTINGS = [
-  "BUN_CONFIG_MAX_HTTP_REQUESTS=65535",
-  "BUN_FEATURE_FLAG_EXPERIMENTAL_HTTP2_CLIENT=1",
-  "DO_NOT_TRACK=1",
-  "RESPONSES_API_PROXY_STAGE=reborn",
-];
+const SETTINGS = ["BUN_CONFIG_MAX_HTTP_REQUESTS=65535", "DO_NOT_TRACK=1", "RESPONSES_API_PROXY_STAGE=reborn"];
 const CLEAN = ["HOME=/nonexistent", "PATH=/usr/bin:/bin", ...SETTINGS].sort();
 
 describe("a hostile working directory", () => {
@@ -221,7 +216,7 @@ describe("a hostile environment", () => {
       signal: null,
       stdout: "",
       stderr:
-        "responses-api-proxy: error: not started with a clean environment: OPENAI_API_KEY, BUN_CONFIG_MAX_HTTP_REQUESTS, BUN_FEATURE_FLAG_EXPERIMENTAL_HTTP2_CLIENT, DO_NOT_TRACK\n" +
+        "responses-api-proxy: error: not started with a clean environment: OPENAI_API_KEY, BUN_CONFIG_MAX_HTTP_REQUESTS, DO_NOT_TRACK\n" +
         "responses-api-proxy: hint: RESPONSES_API_PROXY_STAGE is the program's own; start it without\n",
     });
   });

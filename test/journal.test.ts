@@ -75,7 +75,8 @@ describe("JOURNAL_STREAM", () => {
   test("of why it could not start, on the command line or later", async () => {
     expect(await linesFor(isIt, NOWHERE, "")).toEqual([
       "<3>error: standard input has no key in it",
-      expect.stringMatching(/^<3>hint: pipe the key in/),
+      expect.stringMatching(/^<3>hint: nothing came/),
+      expect.stringMatching(/^<3>hint: in GitHub Actions/),
     ]);
     expect(await linesFor(isIt, ["--no-such-flag"], "")).toEqual(
       expect.arrayContaining([expect.stringMatching(/^<3>error: /)]),

@@ -15,7 +15,6 @@ const DEFAULTS = {
   insecureUpstream: false,
   user: undefined,
   strict: false,
-  http2: false,
   requireMlock: false,
   shutdownTimeoutMs: 10_000,
   logLevel: "info" as const,
@@ -47,7 +46,6 @@ const ACCEPTED: [args: string[], options: Partial<Options>][] = [
   [["--user", "nobody"], { user: "nobody" }],
   [["--user=61234"], { user: "61234" }],
   [["--strict"], { strict: true }],
-  [["--http2"], { http2: true }],
   [["--require-mlock"], { requireMlock: true }],
   [["--shutdown-timeout=0"], { shutdownTimeoutMs: 0 }],
   [

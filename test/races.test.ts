@@ -46,7 +46,6 @@ describe("another process of the same user that is there from the spawn on", () 
     // The mark of the second start, set by hand, leaves the rebirth out, and with it what closes the window.
     const SETTINGS = {
       BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
-      BUN_FEATURE_FLAG_EXPERIMENTAL_HTTP2_CLIENT: "1",
       DO_NOT_TRACK: "1",
       RESPONSES_API_PROXY_STAGE: "reborn",
     };

@@ -104,7 +104,7 @@ export const firstByte: Block = {
         unit: "ms",
         samples,
         figure: (one) => one[`${which}Ms`],
-        targets: [lessThan("codex"), lessThan("codex", "ours --http2")],
+        targets: [lessThan("codex")],
       }),
     );
   },

@@ -64,10 +64,7 @@ export const tls: Block = {
       const taken = await measureAll(bench, running, failed);
       return [
         ...latencyRows("tls-", taken[1], []),
-        ...throughputRows("tls-", taken, () => [
-          atLeast(4.5, "codex"),
-          atLeast(4.5, "codex", "ours --http2"),
-        ]),
+        ...throughputRows("tls-", taken, () => [atLeast(4.5, "codex")]),
         ...processorRows("tls-", taken, []),
       ];
     }),

@@ -1,11 +1,8 @@
-// Many streams at once: all whole, none late, and over HTTP/2 on a handful of connections.
+// Many streams at once: all whole, none late.
 
 import { expect, test } from "bun:test";
-import { createSecureServer } from "node:http2";
 
-import { makeAuthority, trust } from "../harness/certificates.ts";
-import { atEnd } from "../harness/cleanup.ts";
-import { Proxy, temporaryDirectory } from "../harness/program.ts";
+import { Proxy } from "../harness/program.ts";
 import { type Connection, RawUpstream } from "../harness/upstream.ts";
 import { open, REQUEST, STREAM } from "../harness/wire.ts";
 
@@ -56,40 +53,4 @@ test.each([1, 1_000, 5_000])("%d streams: all whole, and no event late", async (
   );
   if (count === 1) expect(through).toBeLessThan(2);
   if (count === 1_000) expect(through - direct).toBeLessThan(10);
-});
-
-test("1,000 streams at once over TLS share a handful of connections with --http2, and have one each without", async () => {
-  const authority = await makeAuthority();
-  let connections = 0;
-  let arrived = 0;
-  let all = Promise.withResolvers<void>();
-  const upstream = createSecureServer({ ...authority.server, allowHTTP1: true }, (request, response) => {
-    request.resume();
-    response.writeHead(200, { "content-type": "text/event-stream" });
-    response.write("data: one\n\n");
-    if (++arrived === 1_000) all.resolve();
-    void all.promise.then(() => response.end("data: two\n\n"));
-  });
-  upstream.on("secureConnection", () => connections++);
-  await new Promise<void>((resolve) => upstream.listen(0, "127.0.0.1", resolve));
-  atEnd(() => void upstream.close());
-  const { port } = upstream.address() as { port: number };
-  const counts: Record<string, number> = {};
-  for (const flags of [["--http2"], []]) {
-    connections = arrived = 0;
-    all = Promise.withResolvers<void>();
-    const args = [`--upstream-url=https://localhost:${port}/v1/responses`, ...flags];
-    const proxy = await Proxy.start({ args, env: trust(authority, temporaryDirectory()) });
-    const started = performance.now();
-    const wires = await Promise.all(Array.from({ length: 1_000 }, () => open(proxy.port, REQUEST)));
-    await Promise.all(wires.map((wire) => wire.until(/data: one/)));
-    console.log(
-      `first events of 1,000 streams ${flags.join()}: ${(performance.now() - started).toFixed(0)} ms, ${connections} connections`,
-    );
-    await Promise.all(wires.map((wire) => wire.until(/data: two[\s\S]*\r\n0\r\n\r\n$/)));
-    for (const wire of wires) wire.socket.destroy();
-    counts[flags.join()] = connections;
-  }
-  expect(counts["--http2"]).toBeLessThan(20);
-  expect(counts[""]).toBe(1_000);
 });
