@@ -207,10 +207,10 @@ describe("--log-json", () => {
 
   test("what keeps it from starting, too, with its hints", async () => {
     const { stderr } = await runProgram({ args: ["--log-json"], input: "" });
-    const [error, hint, ...rest] = stderr.trimEnd().split("\n").map(parse);
+    const [error, ...hints] = stderr.trimEnd().split("\n").map(parse);
     expect(error).toMatchObject({ level: "error", event: "end", message: "standard input has no key in it" });
-    expect(hint).toMatchObject({ level: "error", event: "hint" });
-    expect(rest).toEqual([]);
+    expect(hints.length).toBeGreaterThan(0);
+    for (const hint of hints) expect(hint).toMatchObject({ level: "error", event: "hint" });
   });
 });
 
