@@ -43,14 +43,15 @@ export function* showReport({ passed, failed, skipped, files }: Report): Generat
   yield `${passed} passed, ${failed} failed, ${skipped.length} skipped`;
 }
 
-/** A test's own name, or that of the group which names the need; the needs that are missing here, or all if nobody knows which. */
+/** A test by the name that says a need, its group's before its own; of all that they need what is missing here, or all of it. */
 function skipped(file: string, name: string, groups: string): Skipped {
-  const named = [name, ...groups.split(" > ")].find((text) => NEEDS.test(text));
-  if (named === undefined) return { file, name, reason: "what their names do not say" };
-  const needs = NEEDS.exec(named)![1]!.split(", ");
+  // From the outermost group to the test.
+  const named = [name, ...groups.split(" > ")].reverse().filter((text) => NEEDS.test(text));
+  if (named.length === 0) return { file, name, reason: "what their names do not say" };
+  const needs = [...new Set(named.flatMap((text) => NEEDS.exec(text)![1]!.split(", ")))];
   const missing = missingOf(needs);
   const reason = (missing.length > 0 ? missing : needs).join(", ");
-  return { file, name: named.replace(NEEDS, ""), reason };
+  return { file, name: named[0]!.replace(NEEDS, ""), reason };
 }
 
 const NEEDS = / \(needs ([^)]+)\)/;
