@@ -37,6 +37,7 @@ async function main(): Promise<void> {
     BLOCKS.map(({ id }) => id),
   );
   requireRoot();
+  await run([process.execPath, "packaging/build.ts"], { cwd: join(import.meta.dir, "..") });
   const started = performance.now();
   const machine = describeMachine();
   const tools = await requireTools();
