@@ -10,7 +10,6 @@ type Ending = "done" | "client left" | "upstream broke off" | "failed";
 export class Exchange {
   readonly #number: number;
   readonly #dumped: DumpedExchange | undefined;
-  readonly #ended: (bytesUp: number, bytesDown: number) => void;
   readonly #began = performance.now();
   #bytesUp = 0;
   #bytesDown = 0;
@@ -18,15 +17,9 @@ export class Exchange {
   #firstByteMs: number | null = null;
   #hasEnded = false;
 
-  /** `ended` hears how many bytes went up and came down. */
-  constructor(
-    number: number,
-    dumped: DumpedExchange | undefined,
-    ended: (bytesUp: number, bytesDown: number) => void,
-  ) {
+  constructor(number: number, dumped: DumpedExchange | undefined) {
     this.#number = number;
     this.#dumped = dumped;
-    this.#ended = ended;
   }
 
   /** Some of the request's body, on its way up. */
@@ -92,7 +85,6 @@ export class Exchange {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     this.#dumped?.end();
-    this.#ended(this.#bytesUp, this.#bytesDown);
     const fields = {
       event: "exchange",
       number: this.#number,

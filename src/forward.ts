@@ -25,7 +25,6 @@ export async function forward(
     refuseUnreadable(answer);
     toClient(answer.headers);
     if (exchange !== undefined) return exchange.watch(answer, request.signal);
-    journal.count(body, answer);
     // The answer is returned as it is, not rebuilt: it keeps back-pressure, breaks off where the upstream does, and is faster.
     return answer;
   } catch (error) {

@@ -26,6 +26,17 @@ export function refuseShutdown(head: Head): Refusal | undefined {
   return refuseOtherMethods(head, "GET") ?? refuseQuery(head) ?? refuseStrangers(head);
 }
 
+/** Whether Host is a name by which programs on this host reach the proxy. */
+export function isOwnHost(headers: Head["headers"]): boolean {
+  return /^(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?$/i.test(headers.get("host") ?? "");
+}
+
+/** Whether `status` or `wait` asks, which is refused like any other request, and is no reason to worry. */
+export function isProbe({ method, url, headers }: Head): boolean {
+  const isRoot = /^https?:\/\/[^/?#]*\/$/i.test(url);
+  return method === "GET" && isRoot && /^responses-api-proxy\//.test(headers.get("user-agent") ?? "");
+}
+
 /** For every target that is not a route of ours. */
 export const ROUTE_REFUSED: Refusal = {
   code: "route_refused",
@@ -50,7 +61,7 @@ function refuseStrangers(head: Head): Refusal | undefined {
  * in Host. Two Host lines arrive joined by a comma, and match nothing; so does none at all (HTTP/1.0).
  */
 function refuseForeignHost({ headers }: Head): Refusal | undefined {
-  if (/^(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?$/i.test(headers.get("host") ?? "")) return undefined;
+  if (isOwnHost(headers)) return undefined;
   return {
     code: "host_refused",
     message: `refused by responses-api-proxy: the Host must be 127.0.0.1, localhost or [::1]; only POST ${ROUTE} passes`,

@@ -6,6 +6,7 @@ import { forward } from "./forward.ts";
 import type { Journal } from "./journal.ts";
 import type { Options } from "./options.ts";
 import {
+  isProbe,
   type Refusal,
   refuseExchange,
   refuseShutdown,
@@ -46,7 +47,7 @@ export function listen(
   askedToEnd: (inFlight: number) => void,
 ): Listening {
   const refused = (request: Request, { code, message }: Refusal): Response => {
-    journal.refuse(request, code);
+    if (!isProbe(request)) journal.refuse(request, code);
     return errorResponse(403, code, message);
   };
   let askedAt = performance.now();

@@ -15,7 +15,7 @@ import {
   statusOf,
 } from "../native/files.ts";
 import { ENOENT, SystemCallError } from "../native/libc.ts";
-import { causeOf } from "./errors.ts";
+import { causeOf, SERVER } from "./errors.ts";
 
 export type Standing =
   | { alive: true; port: number; pid: number; version: string; since: Date | undefined }
@@ -116,7 +116,9 @@ async function ask(port: number, timeoutMs: number): Promise<{ head: string } | 
     port,
     socket: {
       open: (socket) =>
-        void socket.write(`GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\n\r\n`),
+        void socket.write(
+          `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUser-Agent: ${SERVER}\r\nConnection: close\r\n\r\n`,
+        ),
       data: (_socket, bytes) => take(bytes),
       close: () => answered.resolve({ failure: "it closed the connection" }),
       error: (_socket, error) => answered.resolve({ failure: causeOf(error) }),
