@@ -5,10 +5,11 @@ import { describe, expect, test } from "bun:test";
 import { chownSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
-import { canMount, inNamespace, onKernel } from "./harness/hosts.ts";
+import { inNamespace, onKernel } from "./harness/hosts.ts";
+import { lacks } from "./harness/needs.ts";
 import { installedBinary, Proxy } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { ALICE, as, isRoot } from "./harness/users.ts";
+import { ALICE, as } from "./harness/users.ts";
 import { roundTrip } from "./harness/wire.ts";
 
 const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
@@ -35,38 +36,40 @@ function ownBinary(): string {
   return binary;
 }
 
-const isOnDisk = (path: string): boolean =>
-  !/^(tmpfs|ramfs)$/.test(
-    Bun.spawnSync(["stat", "--file-system", "--format=%T", path]).stdout.toString().trim(),
+describe.skipIf(lacks("root"))("the copy (needs root)", () => {
+  test.skipIf(lacks("temporary files on a disk"))(
+    "lies beside a program that is the user's own, and leaves nothing there (needs temporary files on a disk)",
+    async () => {
+      const binary = ownBinary();
+      const { image, shmemKb } = await imageOf(binary, as(ALICE));
+      expect(image).toMatch(new RegExp(`^${dirname(binary)}/#\\d+ \\(deleted\\)$`));
+      expect(shmemKb).toBeLessThan(1024);
+      expect(readdirSync(dirname(binary))).toEqual(["responses-api-proxy"]);
+    },
   );
-const hasDisk = isOnDisk("/tmp") && isOnDisk("/var/tmp");
-if (isRoot && !hasDisk) console.error("skipped: /tmp or /var/tmp is no disk, so no copies lie there");
 
-describe.if(isRoot)("the copy", () => {
-  test.if(hasDisk)("lies beside a program that is the user's own, and leaves nothing there", async () => {
-    const binary = ownBinary();
-    const { image, shmemKb } = await imageOf(binary, as(ALICE));
-    expect(image).toMatch(new RegExp(`^${dirname(binary)}/#\\d+ \\(deleted\\)$`));
-    expect(shmemKb).toBeLessThan(1024);
-    expect(readdirSync(dirname(binary))).toEqual(["responses-api-proxy"]);
-  });
-
-  test.if(hasDisk)("lies in /var/tmp if the program's directory is another's", async () => {
-    const { image, shmemKb } = await imageOf(installedBinary(0o755), as(ALICE));
-    expect(image).toMatch(/^\/var\/tmp\/#\d+ \(deleted\)$/);
-    expect(shmemKb).toBeLessThan(1024);
-  });
+  test.skipIf(lacks("temporary files on a disk"))(
+    "lies in /var/tmp if the program's directory is another's (needs temporary files on a disk)",
+    async () => {
+      const { image, shmemKb } = await imageOf(installedBinary(0o755), as(ALICE));
+      expect(image).toMatch(/^\/var\/tmp\/#\d+ \(deleted\)$/);
+      expect(shmemKb).toBeLessThan(1024);
+    },
+  );
 
   const NO_DISK: [name: string, launcher: () => string[]][] = [
     ["nothing may be executed", () => inNamespace("mount -t tmpfs -o noexec,mode=1777 none /var/tmp")],
     ["there is no room", () => inNamespace("mount -t tmpfs -o size=1m,mode=1777 none /var/tmp")],
     ["the user may not write", () => inNamespace("mount -t tmpfs -o mode=755 none /var/tmp")],
   ];
-  test.if(canMount).each(NO_DISK)("lies in memory if in /var/tmp %s", async (_name, launcher) => {
-    const found = await imageOf(installedBinary(0o755), [...launcher(), ...as(ALICE)]);
-    expect(found.image).toBe(IN_MEMORY);
-    expect(found.shmemKb).toBeGreaterThan(10_000);
-  });
+  test.skipIf(lacks("mount namespaces")).each(NO_DISK)(
+    "lies in memory if in /var/tmp %s (needs mount namespaces)",
+    async (_name, launcher) => {
+      const found = await imageOf(installedBinary(0o755), [...launcher(), ...as(ALICE)]);
+      expect(found.image).toBe(IN_MEMORY);
+      expect(found.shmemKb).toBeGreaterThan(10_000);
+    },
+  );
 
   test("lies in memory if the one on a disk is not executed after all", async () => {
     const launcher = [...onKernel({ execveat: "once EACCES" }), ...as(ALICE)];

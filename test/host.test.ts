@@ -4,10 +4,11 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
-import { canMount, compare, inNamespace } from "./harness/hosts.ts";
+import { compare, inNamespace } from "./harness/hosts.ts";
+import { lacks } from "./harness/needs.ts";
 import { installedBinary, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { ALICE, as, isRoot } from "./harness/users.ts";
+import { ALICE, as } from "./harness/users.ts";
 import { type Answer, open, roundTrip } from "./harness/wire.ts";
 
 const PREFIX = "responses-api-proxy: ";
@@ -20,7 +21,7 @@ function dev(devices: string, options = "mode=755"): string[] {
 const NULL = "mknod -m 666 /dev/null c 1 3";
 const ZERO = "mknod -m 666 /dev/zero c 1 5";
 
-describe.if(canMount)("a host", () => {
+describe.skipIf(lacks("root", "mount namespaces"))("a host (needs root, mount namespaces)", () => {
   test("without /dev/zero: all holds", async () => {
     for (const user of [[], as(ALICE)]) {
       const { started } = await compare([...dev(NULL), ...user]);
@@ -60,26 +61,27 @@ describe.if(canMount)("a host", () => {
       });
   });
 
-  const hasIp = Bun.which("ip") !== null;
-  if (!hasIp) console.error("skipped: ip (iproute2) is not installed, so no host without 127.0.0.1");
-  test.if(hasIp)("without 127.0.0.1: no start, and no word of --port, which is no help", async () => {
-    const prepare = 'ip link set lo up; ip addr del 127.0.0.1/8 dev lo; exec "$0" "$@"';
-    const launcher = ["unshare", "--net", "sh", "-ec", prepare];
-    const asked = await runProgram({ launcher, args: ["doctor", "--json"] });
-    const report = JSON.parse(asked.stdout);
-    expect(report).toMatchObject({ starts: false, startsStrictly: false });
-    expect(report.checks).toContainEqual(
-      expect.objectContaining({
-        id: "loopback",
-        status: "fatal",
-        found: "cannot listen on 127.0.0.1 (EADDRNOTAVAIL)",
-      }),
-    );
-    expect(await runProgram({ launcher, input: "sk-x\n" })).toMatchObject({
-      exitCode: 1,
-      stderr: `${PREFIX}error: cannot listen on 127.0.0.1:0: the interface lo does not have that address (EADDRNOTAVAIL)\n${PREFIX}hint: give the loopback interface its address: ip addr add 127.0.0.1/8 dev lo\n`,
-    });
-  });
+  test.skipIf(lacks("ip"))(
+    "without 127.0.0.1: no start, and no word of --port, which is no help (needs ip)",
+    async () => {
+      const prepare = 'ip link set lo up; ip addr del 127.0.0.1/8 dev lo; exec "$0" "$@"';
+      const launcher = ["unshare", "--net", "sh", "-ec", prepare];
+      const asked = await runProgram({ launcher, args: ["doctor", "--json"] });
+      const report = JSON.parse(asked.stdout);
+      expect(report).toMatchObject({ starts: false, startsStrictly: false });
+      expect(report.checks).toContainEqual(
+        expect.objectContaining({
+          id: "loopback",
+          status: "fatal",
+          found: "cannot listen on 127.0.0.1 (EADDRNOTAVAIL)",
+        }),
+      );
+      expect(await runProgram({ launcher, input: "sk-x\n" })).toMatchObject({
+        exitCode: 1,
+        stderr: `${PREFIX}error: cannot listen on 127.0.0.1:0: the interface lo does not have that address (EADDRNOTAVAIL)\n${PREFIX}hint: give the loopback interface its address: ip addr add 127.0.0.1/8 dev lo\n`,
+      });
+    },
+  );
 
   test("whose loopback interface is down: a start, and nobody to reach it", async () => {
     const launcher = ["unshare", "--net"];
@@ -149,8 +151,8 @@ describe("few descriptors", () => {
   });
 });
 
-test.if(isRoot)(
-  "a file in a directory that its user cannot search: doctor says what it cannot see",
+test.skipIf(lacks("root"))(
+  "a file in a directory that its user cannot search: doctor says what it cannot see (needs root)",
   async () => {
     const closed = temporaryDirectory();
     mkdirSync(join(closed, "bin"));

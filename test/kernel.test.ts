@@ -2,9 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 
-import { canMount, compare, inNamespace, onKernel } from "./harness/hosts.ts";
+import { compare, inNamespace, onKernel } from "./harness/hosts.ts";
+import { lacks } from "./harness/needs.ts";
 import { Proxy, temporaryDirectory } from "./harness/program.ts";
-import { ALICE, as, isRoot } from "./harness/users.ts";
+import { ALICE, as } from "./harness/users.ts";
 
 const PREFIX = "responses-api-proxy: ";
 
@@ -21,7 +22,7 @@ async function startOn(launcher: string[]): Promise<{ warnings: string[]; sandbo
   };
 }
 
-describe.if(isRoot)("a kernel", () => {
+describe.skipIf(lacks("root"))("a kernel (needs root)", () => {
   const LANDLOCKS: [
     name: string,
     spec: Record<string, string | number>,
@@ -143,47 +144,56 @@ describe.if(isRoot)("a kernel", () => {
   });
 
   // The mode of a device is no proof of Landlock.
-  test.if(canMount)("without Landlock, where nobody may write to /dev/zero: none is claimed", async () => {
-    const device = `${temporaryDirectory()}/zero`;
-    const closed = inNamespace(
-      `rm -f ${device}; mknod -m 600 ${device} c 1 5; mount --bind ${device} /dev/zero`,
-    );
-    const launcher = [...closed, ...onKernel({ landlock_create_ruleset: "EOPNOTSUPP" }), ...as(ALICE)];
-    const { sandbox, warnings } = await startOn(launcher);
-    expect(sandbox).toBe("seccomp+mdwe");
-    expect(warnings).toContain(`warning: ${ALL_OPEN}: Landlock is not enabled`);
-    // Nor where Landlock is there, and was not to be had.
-    const refused = [...closed, ...onKernel({ landlock_restrict_self: "E2BIG" }), ...as(ALICE)];
-    expect((await startOn(refused)).sandbox).toBe("seccomp+mdwe");
-  });
+  test.skipIf(lacks("mount namespaces"))(
+    "without Landlock, where nobody may write to /dev/zero: none is claimed (needs mount namespaces)",
+    async () => {
+      const device = `${temporaryDirectory()}/zero`;
+      const closed = inNamespace(
+        `rm -f ${device}; mknod -m 600 ${device} c 1 5; mount --bind ${device} /dev/zero`,
+      );
+      const launcher = [...closed, ...onKernel({ landlock_create_ruleset: "EOPNOTSUPP" }), ...as(ALICE)];
+      const { sandbox, warnings } = await startOn(launcher);
+      expect(sandbox).toBe("seccomp+mdwe");
+      expect(warnings).toContain(`warning: ${ALL_OPEN}: Landlock is not enabled`);
+      // Nor where Landlock is there, and was not to be had.
+      const refused = [...closed, ...onKernel({ landlock_restrict_self: "E2BIG" }), ...as(ALICE)];
+      expect((await startOn(refused)).sandbox).toBe("seccomp+mdwe");
+    },
+  );
 
-  test.if(canMount)("whose /proc is read-only: what holds is still seen", async () => {
-    const launcher = inNamespace("mount --bind /proc /proc; mount -o remount,bind,ro /proc");
-    expect((await compare(launcher)).verdict).toEqual({ starts: true, startsStrictly: true });
-  });
+  test.skipIf(lacks("mount namespaces"))(
+    "whose /proc is read-only: what holds is still seen (needs mount namespaces)",
+    async () => {
+      const launcher = inNamespace("mount --bind /proc /proc; mount -o remount,bind,ro /proc");
+      expect((await compare(launcher)).verdict).toEqual({ starts: true, startsStrictly: true });
+    },
+  );
 
-  test.if(canMount)("that executes no copies in memory: all that was open is said, once", async () => {
-    const value = `${temporaryDirectory()}/memfd_noexec`;
-    await Bun.write(value, "2\n");
-    const sysctl = `mount --bind ${value} /proc/sys/vm/memfd_noexec`;
-    // The file says so to doctor, and the failing call to the start.
-    const elsewhere = [...inNamespace(sysctl), ...onKernel({ memfd_create: "EACCES" })];
-    // Unless a disk takes the copy.
-    const onDisk = await compare(elsewhere, [`--user=${ALICE}`]);
-    expect(onDisk.verdict.startsStrictly).toBe(true);
-    expect(onDisk.of("memfd-noexec")!.found).toBe(
-      "2: no copy in memory can be executed, and one on a disk can",
-    );
-    const noDisk = inNamespace(`${sysctl}; mount -t tmpfs -o noexec,mode=1777 none /var/tmp`);
-    const launcher = [...noDisk, ...onKernel({ memfd_create: "EACCES" })];
-    const OPEN = "until a moment ago another process of this user could open this one's memory";
-    const same = await compare([...launcher, ...as(ALICE)]);
-    expect(same.strictly.stderr.replaceAll(PREFIX, "")).toStartWith(
-      `error: ${OPEN}, or take the key's pipe over\nhint: install it so that its user cannot read it: install -o root -g root -m 0711\nerror: memory`,
-    );
-    const byRoot = await compare(launcher, [`--user=${ALICE}`]);
-    expect(byRoot.strictly.stderr.replaceAll(PREFIX, "")).toBe(
-      `error: ${OPEN}\nhint: install it so that its user cannot read it: install -o root -g root -m 0711\nhint: or allow executable memory files (vm.memfd_noexec=0)\n`,
-    );
-  });
+  test.skipIf(lacks("mount namespaces"))(
+    "that executes no copies in memory: all that was open is said, once (needs mount namespaces)",
+    async () => {
+      const value = `${temporaryDirectory()}/memfd_noexec`;
+      await Bun.write(value, "2\n");
+      const sysctl = `mount --bind ${value} /proc/sys/vm/memfd_noexec`;
+      // The file says so to doctor, and the failing call to the start.
+      const elsewhere = [...inNamespace(sysctl), ...onKernel({ memfd_create: "EACCES" })];
+      // Unless a disk takes the copy.
+      const onDisk = await compare(elsewhere, [`--user=${ALICE}`]);
+      expect(onDisk.verdict.startsStrictly).toBe(true);
+      expect(onDisk.of("memfd-noexec")!.found).toBe(
+        "2: no copy in memory can be executed, and one on a disk can",
+      );
+      const noDisk = inNamespace(`${sysctl}; mount -t tmpfs -o noexec,mode=1777 none /var/tmp`);
+      const launcher = [...noDisk, ...onKernel({ memfd_create: "EACCES" })];
+      const OPEN = "until a moment ago another process of this user could open this one's memory";
+      const same = await compare([...launcher, ...as(ALICE)]);
+      expect(same.strictly.stderr.replaceAll(PREFIX, "")).toStartWith(
+        `error: ${OPEN}, or take the key's pipe over\nhint: install it so that its user cannot read it: install -o root -g root -m 0711\nerror: memory`,
+      );
+      const byRoot = await compare(launcher, [`--user=${ALICE}`]);
+      expect(byRoot.strictly.stderr.replaceAll(PREFIX, "")).toBe(
+        `error: ${OPEN}\nhint: install it so that its user cannot read it: install -o root -g root -m 0711\nhint: or allow executable memory files (vm.memfd_noexec=0)\n`,
+      );
+    },
+  );
 });

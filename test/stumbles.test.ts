@@ -5,9 +5,9 @@ import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { likelierUpstream } from "../src/slips.ts";
+import { lacks } from "./harness/needs.ts";
 import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { isRoot } from "./harness/users.ts";
 
 const upstream = new RawUpstream();
 const lines = (stderr: string): string[] =>
@@ -51,11 +51,8 @@ describe("a port", () => {
     ]);
   });
 
-  const hasNamespaces = isRoot && Bun.which("unshare") !== null;
-  if (!hasNamespaces) console.error("not root or no unshare: starts in other namespaces are not tried");
-
-  test.if(hasNamespaces)(
-    "of a proxy in another PID namespace: status claims no start of another process",
+  test.skipIf(lacks("root", "mount namespaces"))(
+    "of a proxy in another PID namespace: status claims no start of another process (needs root, mount namespaces)",
     async () => {
       const file = join(temporaryDirectory(), "server-info.json");
       // The proxy is process 1 there, which here is another.

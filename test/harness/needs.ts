@@ -14,6 +14,9 @@ const HERE = {
   "linux-arm64": () => isMachine("arm64", "/lib/ld-linux-aarch64.so.1"),
   "linux-arm64-musl": () => isMachine("arm64", "/lib/ld-musl-aarch64.so.1") && !HERE["linux-arm64"](),
   setcap: hasTool("setcap"),
+  flock: hasTool("flock"),
+  ip: hasTool("ip"),
+  "temporary files on a disk": () => isOnDisk("/tmp") && isOnDisk("/var/tmp"),
   strace: hasTool("strace"),
   script: hasTool("script"),
   bash: hasTool("bash"),
@@ -30,6 +33,11 @@ const HERE = {
   "the kernel's headers for x64": () => kernelHeader("x64") !== undefined,
   "the kernel's headers for arm64": () => kernelHeader("arm64") !== undefined,
 };
+
+function isOnDisk(path: string): boolean {
+  const { stdout } = Bun.spawnSync(["stat", "--file-system", "--format=%T", path]);
+  return !/^(tmpfs|ramfs)$/.test(stdout.toString().trim());
+}
 
 /** Whether a program for that processor starts here, whose header names this loader. */
 function isMachine(cpu: string, loader: string): boolean {
