@@ -34,7 +34,7 @@ export function isOwnHost(headers: Head["headers"]): boolean {
 /** Whether `status` or `wait` asks, which is refused like any other request, and is no reason to worry. */
 export function isProbe({ method, url, headers }: Head): boolean {
   const isRoot = /^https?:\/\/[^/?#]*\/$/i.test(url);
-  return method === "GET" && isRoot && /^responses-api-proxy\//.test(headers.get("user-agent") ?? "");
+  return method === "GET" && isRoot && (headers.get("user-agent") ?? "").startsWith("responses-api-proxy/");
 }
 
 /** For every target that is not a route of ours. */
