@@ -11,14 +11,23 @@ import * as terminal from "./terminal.ts";
 const LOOK_EVERY_MS = 100;
 const WARN_EVERY_MS = 60_000;
 
-/** Looks after the socket that listens on `port` for as long as the process lives. */
-export function turnAwayWhenFull(port: number): void {
+/**
+ * Looks after the socket that listens on `port` for as long as the process lives. `closeIdle` closes the connections that wait for a next
+ * request.
+ */
+export function turnAwayWhenFull(port: number, closeIdle: () => void): void {
   const listener = findListener(port);
   // Kept to be given up: accept(2), too, needs a free descriptor.
   let spare: number | undefined = duplicate(0);
   const look = (): void => {
+    // The last time, another thread may have been faster: what is given up is anybody's until it is accepted with.
+    spare ??= duplicateIfPossible();
     if (!isFull()) return;
-    if (spare !== undefined) libc.close(spare);
+    if (spare === undefined) {
+      closeIdle();
+      return;
+    }
+    libc.close(spare);
     const count = turnAway(listener, ANSWER);
     spare = duplicateIfPossible();
     if (count > 0) warnOfFull();

@@ -39,7 +39,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   const journal = new Journal(await openDump(options));
   await thread;
   const server = listen(options, upstream, journal, (inFlight) => ending.end("GET /shutdown", inFlight));
-  turnAwayWhenFull(server.port);
+  turnAwayWhenFull(server.port, server.closeIdle);
   const info =
     options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, server.port);
   try {

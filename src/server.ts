@@ -22,6 +22,8 @@ export type Listening = {
   stop: (timeoutMs: number) => Promise<void>;
   /** How many exchanges have begun and not ended. */
   inFlight: () => number;
+  /** Closes the connections that wait for a next request. */
+  closeIdle: () => void;
 };
 
 /**
@@ -86,6 +88,7 @@ export function listen(
     port: server.port!,
     stop: (timeoutMs) => stop(server, timeoutMs),
     inFlight: () => server.pendingRequests,
+    closeIdle: () => server.closeIdleConnections(),
   };
 }
 
