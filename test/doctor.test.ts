@@ -54,11 +54,11 @@ const YAMA = Bun.spawnSync(["cat", "/proc/sys/kernel/yama/ptrace_scope"]).stdout
 const OPEN = YAMA === "0" ? ["file-readable", "yama"] : ["file-readable"];
 
 const AS_ROOT: [name: string, way: Way][] = [
-  ["root", { binary: () => installedBinary(0o755), uid: 0, warnings: ["user"], holdsStrictly: true }],
+  ["root", { binary: () => reachableBinary(), uid: 0, warnings: ["user"], holdsStrictly: true }],
   [
     "root with --user",
     {
-      binary: () => installedBinary(0o755),
+      binary: () => reachableBinary(),
       user: [`--user=${ALICE}`],
       uid: ALICE,
       warnings: [],
@@ -78,7 +78,7 @@ const AS_ORDINARY: [name: string, way: Way][] = [
   [
     "an ordinary user, from a file it can read",
     {
-      binary: () => installedBinary(0o755),
+      binary: () => reachableBinary(),
       launcher: as(ORDINARY),
       uid: ORDINARY,
       warnings: [...OPEN, "memory-lock"],
@@ -88,7 +88,7 @@ const AS_ORDINARY: [name: string, way: Way][] = [
   [
     "an ordinary user, from a file it cannot read",
     {
-      binary: () => installedBinary(UNREADABLE),
+      binary: () => reachableBinary(UNREADABLE),
       launcher: as(ORDINARY),
       uid: ORDINARY,
       warnings: ["memory-lock"],
@@ -98,7 +98,7 @@ const AS_ORDINARY: [name: string, way: Way][] = [
   [
     "an ordinary user with 64 KiB of locked memory",
     {
-      binary: () => installedBinary(UNREADABLE),
+      binary: () => reachableBinary(UNREADABLE),
       launcher: [...LITTLE_MEMLOCK, ...as(ORDINARY)],
       uid: ORDINARY,
       warnings: ["memory-lock"],
@@ -108,7 +108,7 @@ const AS_ORDINARY: [name: string, way: Way][] = [
   [
     "an ordinary user without any locked memory",
     {
-      binary: () => installedBinary(UNREADABLE),
+      binary: () => reachableBinary(UNREADABLE),
       launcher: ["prlimit", "--memlock=0:0", ...as(ORDINARY)],
       uid: ORDINARY,
       warnings: ["memory-lock", "key-pages"],
@@ -189,7 +189,7 @@ describe("of the user, the file and the limits", () => {
   test.skipIf(lacks("root"))(
     "a file that the user of --user cannot execute: it would not start, and does not (needs root)",
     async () => {
-      const closed = installedBinary(0o700);
+      const closed = reachableBinary(0o700);
       const args = [`--user=${ALICE}`];
       const { exitCode, report, of } = await doctor({ binary: closed, args });
       expect({ exitCode, starts: report.starts }).toEqual({ exitCode: 1, starts: false });
@@ -302,7 +302,7 @@ describe.skipIf(cannotMount)("on a host (needs root, mount namespaces)", () => {
     const launcher = where({ "/proc/sys/vm/memfd_noexec": "2\n" }, noDisk);
     const readable = await doctor({ binary, launcher: [...launcher, ...as(ALICE)] });
     expect(readable.of("memfd-noexec")!.status).toBe("warning");
-    const closed = installedBinary(0o711);
+    const closed = reachableBinary(0o711);
     const unreadable = await doctor({ binary: closed, launcher: [...launcher, ...as(ALICE)] });
     expect(unreadable.of("memfd-noexec")!.status).toBe("ok");
     const byRoot = await doctor({ binary, launcher, args: [`--user=${ALICE}`] });

@@ -13,7 +13,7 @@ import {
 import { join } from "node:path";
 
 import { lacks } from "./harness/needs.ts";
-import { CANARY_KEY, installedBinary, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
+import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
 import { ALICE, as, BOB, ORDINARY, reachableBinary, UNREADABLE } from "./harness/users.ts";
 import { REQUEST, roundTrip } from "./harness/wire.ts";
@@ -84,7 +84,7 @@ describe("the key is read from the file", () => {
 
   test("of an ordinary user's own", async () => {
     const file = keyFile({ uid: ORDINARY, mode: 0o400 });
-    await serves(await start(file, { launcher: as(ORDINARY), binary: installedBinary(UNREADABLE) }));
+    await serves(await start(file, { launcher: as(ORDINARY), binary: reachableBinary(UNREADABLE) }));
   });
 });
 
@@ -144,7 +144,7 @@ describe("refused: one line, exit code 1", () => {
 
   test("one that the user's own group may read", async () => {
     const file = keyFile({ uid: ORDINARY, mode: 0o640 });
-    expect(await refused(file, as(ORDINARY), installedBinary(UNREADABLE))).toBe(
+    expect(await refused(file, as(ORDINARY), reachableBinary(UNREADABLE))).toBe(
       "others may read or write it",
     );
   });

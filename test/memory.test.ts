@@ -6,9 +6,9 @@ import { readFileSync } from "node:fs";
 import { until, within } from "./harness/deadline.ts";
 import { mappingsWithFlags, scanMemory } from "./harness/memory.ts";
 import { lacks } from "./harness/needs.ts";
-import { BARE_ENVIRONMENT, CANARY_KEY, installedBinary, Proxy } from "./harness/program.ts";
+import { BARE_ENVIRONMENT, CANARY_KEY, Proxy } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { ALICE, as } from "./harness/users.ts";
+import { ALICE, as, reachableBinary } from "./harness/users.ts";
 import { chunk, LAST_CHUNK, open, REQUEST, STREAM } from "./harness/wire.ts";
 
 const args = [`--upstream-url=${new RawUpstream().url}`];
@@ -21,7 +21,7 @@ describe.skipIf(lacks("root"))("the key in memory (needs root)", () => {
       "-c",
       'ulimit -l 64; exec "$0" "$@"',
       ...as(ALICE),
-      installedBinary(0o711),
+      reachableBinary(0o711),
       ...args,
     ];
     const child = Bun.spawn(command, { stdin: "pipe", stderr: "pipe", env: BARE_ENVIRONMENT });

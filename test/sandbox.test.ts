@@ -11,7 +11,7 @@ import { scanMemory } from "./harness/memory.ts";
 import { lacks } from "./harness/needs.ts";
 import { CANARY_KEY, installedBinary, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { as, isRoot, ORDINARY, UNREADABLE } from "./harness/users.ts";
+import { as, isRoot, ORDINARY, reachableBinary, UNREADABLE } from "./harness/users.ts";
 import { REQUEST, roundTrip } from "./harness/wire.ts";
 
 const CAP_IPC_LOCK = "0000000000004000";
@@ -35,7 +35,7 @@ const AS_ROOT: [name: string, way: Way][] = [
   [
     "as root with --user",
     {
-      binary: () => installedBinary(0o755),
+      binary: () => reachableBinary(),
       launcher: WITH_GROUPS,
       args: [`--user=${ORDINARY}`],
       capabilities: CAP_IPC_LOCK,
@@ -43,7 +43,7 @@ const AS_ROOT: [name: string, way: Way][] = [
   ],
   [
     "as root with --user, from an unreadable file",
-    { binary: () => installedBinary(0o711), args: [`--user=${ORDINARY}`], capabilities: CAP_IPC_LOCK },
+    { binary: () => reachableBinary(0o711), args: [`--user=${ORDINARY}`], capabilities: CAP_IPC_LOCK },
   ],
 ];
 
@@ -57,11 +57,11 @@ const AS_RECOMMENDED: [name: string, way: Way][] = [
 const AS_ORDINARY: [name: string, way: Way][] = [
   [
     "as an ordinary user, from an unreadable file",
-    { binary: () => installedBinary(UNREADABLE), launcher: as(ORDINARY), capabilities: NO_CAPABILITY },
+    { binary: () => reachableBinary(UNREADABLE), launcher: as(ORDINARY), capabilities: NO_CAPABILITY },
   ],
   [
     "as an ordinary user, from a readable file",
-    { binary: () => installedBinary(0o755), launcher: as(ORDINARY), capabilities: NO_CAPABILITY },
+    { binary: () => reachableBinary(), launcher: as(ORDINARY), capabilities: NO_CAPABILITY },
   ],
 ];
 
@@ -203,7 +203,7 @@ describe("one who has taken the process over", () => {
 
 describe("--strict and --user", () => {
   test("--strict: what would be a warning ends it, with its exit code", async () => {
-    const start = { binary: installedBinary(UNREADABLE), launcher: as(ORDINARY), input: "" };
+    const start = { binary: reachableBinary(UNREADABLE), launcher: as(ORDINARY), input: "" };
     const { exitCode, stderr } = await runProgram({ ...start, args: ["--strict"] });
     expect(exitCode).toBe(9);
     expect(stderr).toStartWith("responses-api-proxy: error: memory is not locked");
@@ -212,7 +212,7 @@ describe("--strict and --user", () => {
   test("--strict: from a file that can be read, whose first start was open for a moment", async () => {
     const launcher = as(ORDINARY);
     const { exitCode, stderr } = await runProgram({
-      binary: installedBinary(0o755),
+      binary: reachableBinary(),
       launcher,
       input: "",
       args: ["--strict"],
@@ -224,7 +224,7 @@ describe("--strict and --user", () => {
   test.skipIf(lacks("root"))("--strict: with everything in place it starts (needs root)", async () => {
     const proxy = await Proxy.start({
       args: ["--strict", `--user=${ORDINARY}`],
-      binary: installedBinary(0o711),
+      binary: reachableBinary(0o711),
     });
     await proxy.waitForLine(/protections: not dumpable from exec, memory locked/);
   });
@@ -242,7 +242,7 @@ describe("--strict and --user", () => {
     [[`--user=${ORDINARY}`], as(ORDINARY), 10, "--user takes root"],
   ];
   test.each(REFUSED)("%j", async (args, launcher, exitCode, message) => {
-    const ended = await runProgram({ args, launcher, binary: installedBinary(0o755), input: "sk-x\n" });
+    const ended = await runProgram({ args, launcher, binary: reachableBinary(), input: "sk-x\n" });
     expect(ended.exitCode).toBe(exitCode);
     expect(ended.stderr.split("\n")[0]).toBe(`responses-api-proxy: error: ${message}`);
   });
@@ -252,7 +252,7 @@ describe("--strict and --user", () => {
     async () => {
       const ended = await runProgram({
         args: [`--user=${ORDINARY}`],
-        binary: installedBinary(0o700),
+        binary: reachableBinary(0o700),
         input: "sk-x\n",
       });
       expect(ended.exitCode).toBe(3);

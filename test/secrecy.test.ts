@@ -8,16 +8,9 @@ import { atEnd } from "./harness/cleanup.ts";
 import { until, within } from "./harness/deadline.ts";
 import { scanMemory } from "./harness/memory.ts";
 import { lacks } from "./harness/needs.ts";
-import {
-  CANARY_KEY,
-  installedBinary,
-  isAlive,
-  Proxy,
-  runProgram,
-  temporaryDirectory,
-} from "./harness/program.ts";
+import { CANARY_KEY, isAlive, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { OK, RawUpstream } from "./harness/upstream.ts";
-import { as, BOB, isRoot, ORDINARY, runAs } from "./harness/users.ts";
+import { as, BOB, isRoot, ORDINARY, reachableBinary, runAs } from "./harness/users.ts";
 import { REQUEST, roundTrip } from "./harness/wire.ts";
 
 const upstream = new RawUpstream();
@@ -30,7 +23,7 @@ describe("another process, as the user the proxy runs as and as another user", (
   let proxy: Proxy;
   let binary: string;
   beforeAll(async () => {
-    binary = installedBinary(0o755);
+    binary = reachableBinary();
     proxy = await Proxy.start({ args, binary, launcher: as(ORDINARY) });
     await roundTrip(proxy.port, REQUEST);
   });

@@ -19,9 +19,9 @@ import { join } from "node:path";
 
 import { until } from "./harness/deadline.ts";
 import { lacks } from "./harness/needs.ts";
-import { installedBinary, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
+import { Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
-import { ALICE, BOB } from "./harness/users.ts";
+import { ALICE, BOB, reachableBinary } from "./harness/users.ts";
 import { open } from "./harness/wire.ts";
 
 const upstream = new RawUpstream();
@@ -209,7 +209,7 @@ describe.skipIf(lacks("root"))(
       const args = [`--user=${BOB}`, "--server-info", file];
       const { exitCode, stderr } = await runProgram({
         args,
-        binary: installedBinary(0o755),
+        binary: reachableBinary(),
         input: "sk-x\n",
       });
       expect(exitCode).toBe(1);

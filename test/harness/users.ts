@@ -25,11 +25,13 @@ export function as(uid: number): string[] {
 /** The mode of a program that the ordinary user may execute and not read: root's file, or that user's own. */
 export const UNREADABLE = isRoot ? 0o711 : 0o111;
 
-let readable: string | undefined;
+const copies = new Map<number, string>();
 
-/** The binary where every user can reach, read and execute it, as the one in dist/ need not be. */
-export function reachableBinary(): string {
-  return (readable ??= installedBinary(0o755));
+/** The binary where every user can reach it, as the one in dist/ need not be: one copy for each mode, which tests leave as it is. */
+export function reachableBinary(mode = 0o755): string {
+  const path = copies.get(mode) ?? installedBinary(mode);
+  copies.set(mode, path);
+  return path;
 }
 
 let directory: string | undefined;
