@@ -61,6 +61,12 @@ const SERVER_INFO = {
   description: "The file that --server-info named at the proxy's start",
 } as const;
 
+const OF_USER = {
+  type: "string",
+  valueHint: "NAME|UID",
+  description: "Believe a file of that user's, too, not only root's and one's own",
+} as const;
+
 /** What the program does besides being the proxy: `responses-api-proxy <name> …`. */
 export const COMMANDS = {
   doctor: {
@@ -75,12 +81,13 @@ export const COMMANDS = {
   },
   status: {
     description: "Say whether that proxy is alive",
-    args: { "server-info": SERVER_INFO, json: JSON_FLAG, help: FLAGS.help },
+    args: { "server-info": SERVER_INFO, "of-user": OF_USER, json: JSON_FLAG, help: FLAGS.help },
   },
   wait: {
     description: "Wait until that proxy is ready, then write its base URL",
     args: {
       "server-info": SERVER_INFO,
+      "of-user": OF_USER,
       max: {
         type: "string",
         valueHint: "DURATION",

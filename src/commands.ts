@@ -1,7 +1,8 @@
 // The subcommands: raw arguments → what doctor.ts, status.ts and wait.ts are asked. Loaded only when one of them is called, modules of
 // Node's and all, which the build's --splitting is for: without it Bun 1.4.5 loads those at each start of the proxy, too.
 
-import { readCommandFlags, usageError } from "./arguments.ts";
+import { findUser } from "../native/credentials.ts";
+import { quote, readCommandFlags, usageError } from "./arguments.ts";
 import { type CommandName, commandUsage } from "./cli.ts";
 import { parseDuration } from "./durations.ts";
 import type { Environment } from "./environment.ts";
@@ -40,16 +41,23 @@ const RUN: Record<CommandName, Run> = {
     const given = readCommandFlags("status", rawArguments);
     const file = requireServerInfo("status", given["server-info"]);
     const { status } = await import("./status.ts");
-    return await status(file, { json: given.json === true });
+    return await status(file, { json: given.json === true, ofUser: uidOf(given["of-user"]) });
   },
   wait: async (rawArguments) => {
     const given = readCommandFlags("wait", rawArguments);
     const file = requireServerInfo("wait", given["server-info"]);
     const maxMs = parseDuration("max", given.max ?? DEFAULT_MAX, MOST_HOURS);
     const { wait } = await import("./wait.ts");
-    return await wait(file, maxMs);
+    return await wait(file, uidOf(given["of-user"]), maxMs);
   },
 };
+
+function uidOf(nameOrUid: string | undefined): number | undefined {
+  if (nameOrUid === undefined) return undefined;
+  const user = findUser(nameOrUid);
+  if (user === undefined) throw usageError(`--of-user ${quote(nameOrUid)} is no user`);
+  return user.uid;
+}
 
 function requireServerInfo(command: CommandName, file: string | undefined): string {
   if (file !== undefined && file !== "") return file;

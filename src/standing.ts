@@ -2,25 +2,16 @@
 // answer of ours to a request that is refused says so in its Server field.
 
 import { readInto } from "../native/descriptors.ts";
-import {
-  AT_FDCWD,
-  close,
-  type FileStatus,
-  O_NONBLOCK,
-  O_RDONLY,
-  open,
-  openUnless,
-  readAt,
-  readText,
-  statusOf,
-} from "../native/files.ts";
-import { ENOENT, SystemCallError } from "../native/libc.ts";
+import { Directory } from "../native/directory.ts";
+import { close, type FileStatus, O_RDONLY, open, readAt, readText, statusOf } from "../native/files.ts";
+import { SystemCallError } from "../native/libc.ts";
 import { causeOf, SERVER } from "./errors.ts";
+import { basename, dirname, resolve } from "./paths.ts";
 
 export type Standing =
   | { alive: true; port: number; pid: number; version: string; since: Date | undefined }
-  /** `stale`: there is a file, and what it says is over. */
-  | { alive: false; stale: boolean; reason: string };
+  /** `stale`: there is a file, and what it says is over. `owner`: it is not believed, because that user could have put it there. */
+  | { alive: false; stale: boolean; reason: string; owner?: number };
 
 const MAX_FILE_BYTES = 4096;
 const MAX_HEAD_BYTES = 16_384;
@@ -30,10 +21,17 @@ const LISTENING = "0A";
 const START_TOLERANCE_MS = 2000;
 const CLOCK_TICKS_PER_SECOND = 100; // USER_HZ, on every architecture (proc_pid_stat(5))
 
-/** Looks once, in at most `timeoutMs`. Throws nothing that a file, a port or a process could cause. */
-export async function standing(file: string, timeoutMs: number): Promise<Standing> {
-  const info = readServerInfo(file);
-  if (typeof info === "string") return { alive: false, stale: false, reason: info };
+/**
+ * Looks once, in at most `timeoutMs`. The file is believed if nobody but root, the asker and `trusted` could have put it there. Throws nothing
+ * that a file, a port or a process could cause.
+ */
+export async function standing(
+  file: string,
+  trusted: number | undefined,
+  timeoutMs: number,
+): Promise<Standing> {
+  const info = readServerInfo(file, [0, process.geteuid!(), ...(trusted === undefined ? [] : [trusted])]);
+  if ("reason" in info) return { alive: false, stale: false, ...info };
   const { port, pid, uid, modified } = info;
   const stale = (reason: string): Standing => ({ alive: false, stale: true, reason });
   if (!isThere(pid)) return stale(`process ${pid} is gone`);
@@ -66,29 +64,65 @@ function isOurs(pid: number): boolean {
 /** What the file says, or why it says nothing. */
 type ServerInfo = { port: number; pid: number; uid: number; modified: Date };
 
-function readServerInfo(file: string): ServerInfo | string {
-  let text: string;
-  let found: FileStatus;
+type Unbelieved = { reason: string; owner?: number };
+
+function readServerInfo(file: string, trusted: readonly number[]): ServerInfo | Unbelieved {
+  const path = resolve(file);
   try {
-    // Not to wait for the writer of a FIFO.
-    const fd = openUnless(ENOENT, AT_FDCWD, file, O_RDONLY | O_NONBLOCK);
-    if (fd === undefined) return "there is no such file";
+    const directory = Directory.open(dirname(path), (step, found) => refuseOthers(step, found, trusted));
+    let fd: number | undefined;
     try {
-      found = statusOf(fd);
-      if (found.kind !== "file") return `it is a ${found.kind}`;
-      const space = Buffer.alloc(MAX_FILE_BYTES);
-      text = space.toString("utf8", 0, readAt(fd, space, 0));
+      const found = directory.find(basename(path));
+      if (found === undefined) return { reason: "there is no such file" };
+      if (found.kind !== "file") return { reason: `it is a ${found.kind}` };
+      fd = directory.read(basename(path));
+      return parseServerInfo(fd, trusted);
     } finally {
-      close(fd);
+      if (fd !== undefined) close(fd);
+      directory.close();
     }
   } catch (error) {
-    if (error instanceof SystemCallError) return `it cannot be read (${error.code})`;
-    throw error;
+    if (error instanceof OthersError) return { reason: error.message, owner: error.owner };
+    if (!(error instanceof SystemCallError)) throw error;
+    return {
+      reason: error.code === "ENOENT" ? "there is no such file" : `it cannot be read (${error.code})`,
+    };
   }
+}
+
+function parseServerInfo(fd: number, trusted: readonly number[]): ServerInfo | Unbelieved {
+  const found = statusOf(fd);
+  refuseOthers("the file", found, trusted);
+  const space = Buffer.alloc(MAX_FILE_BYTES);
+  const text = space.toString("utf8", 0, readAt(fd, space, 0));
   const [, port, pid] = /^\{"port":(\d{1,5}),"pid":([1-9]\d{0,9})\}\n$/.exec(text) ?? [];
-  if (port === undefined || Number(port) > 65_535) return "it is no server-info file";
+  if (port === undefined || Number(port) > 65_535) return { reason: "it is no server-info file" };
   return { port: Number(port), pid: Number(pid), uid: found.uid, modified: found.modified };
 }
+
+/** Somebody else could have put the file there. */
+class OthersError extends Error {
+  constructor(
+    message: string,
+    readonly owner: number,
+  ) {
+    super(message);
+  }
+}
+
+const WRITABLE_BY_OTHERS = 0o022;
+const STICKY = 0o1000;
+
+/** In a sticky directory everybody may make files, but only an owner may replace one: the file's own owner decides then (inode(7)). */
+function refuseOthers(step: string, { kind, uid, mode }: FileStatus, trusted: readonly number[]): void {
+  if (!trusted.includes(uid)) throw new OthersError(`${nameOf(step, kind)} is user ${uid}'s`, uid);
+  const isOpen = kind !== "symlink" && (mode & WRITABLE_BY_OTHERS) !== 0;
+  if (isOpen && !(kind === "directory" && (mode & STICKY) !== 0))
+    throw new OthersError(`others may write to ${nameOf(step, kind)}`, uid);
+}
+
+const nameOf = (step: string, kind: FileStatus["kind"]): string =>
+  step.startsWith("/") ? `the ${kind} ${step}` : step;
 
 /** Asked by a signal that is none: /proc may hide the processes of others (hidepid), this does not. */
 function isThere(pid: number): boolean {

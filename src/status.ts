@@ -8,8 +8,11 @@ import * as terminal from "./terminal.ts";
 const TIMEOUT_MS = 2000;
 
 /** 0 where that proxy is alive. Throws UserError, exit code 1, where it is not; with `json` it answers 1. */
-export async function status(file: string, { json }: { json: boolean }): Promise<ExitCode> {
-  const found = await standing(file, TIMEOUT_MS);
+export async function status(
+  file: string,
+  { json, ofUser }: { json: boolean; ofUser: number | undefined },
+): Promise<ExitCode> {
+  const found = await standing(file, ofUser, TIMEOUT_MS);
   if (json) {
     terminal.output(terminal.printable(JSON.stringify(toJson(found))));
     return found.alive ? EXIT.clean : EXIT.cannotStart;
@@ -21,14 +24,24 @@ export async function status(file: string, { json }: { json: boolean }): Promise
   return EXIT.clean;
 }
 
-function notAlive(file: string, { stale, reason }: Standing & { alive: false }): UserError {
-  return new UserError(
-    stale ? `${quote(file)} is stale: ${reason}` : `no proxy by ${quote(file)}: ${reason}`,
-  );
+function notAlive(file: string, found: Standing & { alive: false }): UserError {
+  const { stale, reason } = found;
+  const message = stale ? `${quote(file)} is stale: ${reason}` : `no proxy by ${quote(file)}: ${reason}`;
+  return new UserError(message, undefined, hintsFor(found));
+}
+
+/** What to do about a file that is not believed. */
+export function hintsFor({ owner }: Standing & { alive: false }): string[] {
+  return owner === undefined
+    ? []
+    : [`whoever can write there could have put it there; --of-user=${owner} believes that user`];
 }
 
 function toJson(found: Standing): object {
-  if (!found.alive) return found;
+  if (!found.alive) {
+    const { alive, stale, reason } = found;
+    return { alive, stale, reason };
+  }
   const { since, ...rest } = found;
   return { ...rest, since: since === undefined ? null : timeOf(since) };
 }

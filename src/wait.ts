@@ -3,6 +3,7 @@
 import { quote } from "./arguments.ts";
 import { EXIT, type ExitCode, UserError } from "./errors.ts";
 import { standing } from "./standing.ts";
+import { hintsFor } from "./status.ts";
 import * as terminal from "./terminal.ts";
 
 const LOOK_EVERY_MS = 10;
@@ -10,17 +11,18 @@ const LOOK_EVERY_MS = 10;
 const ANSWER_WITHIN_MS = 1000;
 
 /** Writes the base URL to standard output once the proxy is ready. Throws UserError, exit code 1, after `maxMs`. */
-export async function wait(file: string, maxMs: number): Promise<ExitCode> {
+export async function wait(file: string, ofUser: number | undefined, maxMs: number): Promise<ExitCode> {
   const end = performance.now() + maxMs;
   for (;;) {
     const left = end - performance.now();
-    const found = await standing(file, Math.max(LOOK_EVERY_MS, Math.min(left, ANSWER_WITHIN_MS)));
+    const found = await standing(file, ofUser, Math.max(LOOK_EVERY_MS, Math.min(left, ANSWER_WITHIN_MS)));
     if (found.alive) {
       terminal.output(`http://127.0.0.1:${found.port}`);
       return EXIT.clean;
     }
     if (performance.now() + LOOK_EVERY_MS > end) {
-      throw new UserError(`no proxy by ${quote(file)} in ${maxMs / 1000} s: ${found.reason}`);
+      const message = `no proxy by ${quote(file)} in ${maxMs / 1000} s: ${found.reason}`;
+      throw new UserError(message, undefined, hintsFor(found));
     }
     await Bun.sleep(LOOK_EVERY_MS);
   }

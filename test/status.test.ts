@@ -1,7 +1,17 @@
 // `status` and `wait`: what they say of a proxy that is there, of one that is gone, and of what only looks like one.
 
 import { describe, expect, test } from "bun:test";
-import { chownSync, existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  readFileSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { version } from "../package.json";
@@ -99,7 +109,11 @@ describe("status", () => {
       chownSync(directory, ALICE, ALICE);
       const binary = reachableBinary();
       const proxy = await start(file, { launcher, args, binary });
-      const { exitCode, stdout } = await runProgram({ launcher: as(BOB), args: ["status", file], binary });
+      const bob = (...args: string[]) =>
+        runProgram({ launcher: as(BOB), args: ["status", file, ...args], binary });
+      // Believed only by who says whose it is.
+      expect((await bob()).stderr).toContain(`the directory ${directory} is user ${ALICE}'s\n`);
+      const { exitCode, stdout } = await bob(`--of-user=${ALICE}`);
       expect(stdout).toContain(`pid ${proxy.pid}, since 20`);
       expect(exitCode).toBe(0);
     },
@@ -148,7 +162,7 @@ describe("status", () => {
       const port = impostor();
       writeFileSync(file, `{"port":${port},"pid":${process.pid}}\n`);
       chownSync(file, ALICE, ALICE);
-      expect(await runProgram({ args: ["status", file] })).toEqual(
+      expect(await runProgram({ args: ["status", file, `--of-user=${ALICE}`] })).toEqual(
         error(`'${file}' is stale: port ${port} is user 0's, and the proxy was user ${ALICE}'s`),
       );
     },
@@ -162,10 +176,12 @@ describe("status", () => {
       const file = join(directory, "info.json");
       const proxy = await start(file, { args: [`--user=${ALICE}`], binary: reachableBinary() });
       chownSync(file, 0, 0);
-      expect((await runProgram({ args: ["status", file] })).stdout).toContain(`pid ${proxy.pid}, since `);
+      expect((await runProgram({ args: ["status", file, `--of-user=${ALICE}`] })).stdout).toContain(
+        `pid ${proxy.pid}, since `,
+      );
       const before = Date.now() / 1000 - 60;
       utimesSync(file, before, before);
-      expect(await runProgram({ args: ["status", file] })).toEqual(
+      expect(await runProgram({ args: ["status", file, `--of-user=${ALICE}`] })).toEqual(
         error(`'${file}' is stale: process ${proxy.pid} is another, started later than the file was written`),
       );
     },
@@ -197,6 +213,81 @@ describe("status", () => {
       );
     },
   );
+
+  describe.skipIf(lacks("root"))("of a file that another user could have put there (needs root)", () => {
+    /** A proxy of ALICE's whose file is in `directory`, and what `status` and `wait` say of it, with more arguments. */
+    async function told(prepare: (directory: string) => string): Promise<string[]> {
+      const directory = temporaryDirectory();
+      const file = prepare(directory);
+      writeFileSync(file, `{"port":${impostor()},"pid":${process.pid}}\n`, { flag: "a" });
+      const said = [];
+      for (const command of [["status"], ["wait", "--max=0"]]) {
+        const { exitCode, stdout, stderr } = await runProgram({ args: [...command, file] });
+        expect(stdout === "").toBe(exitCode !== 0);
+        said.push(stdout + stderr.split("\n")[0]!.replace(/ in 0 s/, ""));
+      }
+      // Both for the same reason, or both not.
+      if (said[1]!.includes("error:"))
+        expect(said[0]!.replace(/.*: /, "")).toBe(said[1]!.replace(/.*: /, ""));
+      else expect(said[1]).toMatch(/^http:\/\/127\.0\.0\.1:\d+\n$/);
+      return [said[0]!];
+    }
+    const PLACES: [where: string, prepare: (directory: string) => string, reason: RegExp | undefined][] = [
+      [
+        "of theirs, in a sticky directory such as /tmp",
+        (directory) => {
+          chmodSync(directory, 0o1777);
+          writeFileSync(join(directory, "info.json"), "");
+          chownSync(join(directory, "info.json"), BOB, BOB);
+          return join(directory, "info.json");
+        },
+        /the file is user 61235's$/,
+      ],
+      [
+        "in a directory that others may write in",
+        (directory) => {
+          chmodSync(directory, 0o777);
+          return join(directory, "info.json");
+        },
+        /others may write to the directory /,
+      ],
+      [
+        "in a directory of theirs",
+        (directory) => {
+          chownSync(directory, BOB, BOB);
+          return join(directory, "info.json");
+        },
+        /the directory \S+ is user 61235's$/,
+      ],
+      [
+        "below a symlink of theirs",
+        (directory) => {
+          mkdirSync(join(directory, "real"));
+          symlinkSync("real", join(directory, "way"));
+          lchownSync(join(directory, "way"), BOB, BOB);
+          return join(directory, "way/info.json");
+        },
+        /the symlink \S+ is user 61235's$/,
+      ],
+    ];
+    test.each(PLACES)("%s: not believed", async (_where, prepare, reason) => {
+      expect(await told(prepare)).toEqual([expect.stringMatching(reason!)]);
+    });
+
+    test("of one's own in a sticky directory: believed", async () => {
+      const said = await told((directory) => {
+        chmodSync(directory, 0o1777);
+        return join(directory, "info.json");
+      });
+      expect(said[0]).toStartWith(`responses-api-proxy ${version} on http://127.0.0.1:`);
+    });
+  });
+
+  test("--of-user names a user that there is", async () => {
+    const { exitCode, stderr } = await runProgram({ args: ["status", "x", "--of-user=nobody-of-that-name"] });
+    expect(exitCode).toBe(2);
+    expect(stderr).toStartWith("responses-api-proxy: error: --of-user 'nobody-of-that-name' is no user\n");
+  });
 
   test("of a program that answers as we do, on more addresses than ours", async () => {
     const file = infoFile();
