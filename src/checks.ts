@@ -7,6 +7,7 @@ export const CHECKS = {
   user: ["User", "user"],
   "become-root": ["User", "way to root"],
   capabilities: ["User", "capabilities"],
+  "user-namespace": ["User", "namespace"],
   "file-executable": ["Program's file", "executable"],
   "file-readable": ["Program's file", "readable"],
   "file-writable": ["Program's file", "writable"],

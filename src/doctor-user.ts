@@ -1,7 +1,10 @@
 // Who the proxy would run as, and whether that user is as good as root.
 
 import { entriesOf } from "../native/credentials.ts";
-import { type Check, ok, warning } from "./checks.ts";
+import { isOpenToNamespaceOwner } from "../native/namespace.ts";
+import { type Check, ok, strictly, warning } from "./checks.ts";
+import { isReadable } from "./doctor-file.ts";
+import { NAMESPACE_GAP } from "./harden.ts";
 
 /** Groups whose members become root without asking anybody, or can be made to (sudoers(5), Docker's and LXD's documentation). */
 const AS_GOOD_AS_ROOT = ["sudo", "wheel", "admin", "docker", "lxd", "incus-admin", "disk"];
@@ -20,7 +23,15 @@ export function checkUser(start: {
     changed ?? describeUser(uid, isRoot && user !== undefined),
     ...(uid === 0 ? [] : [describeWayToRoot(uid)]),
     ok("capabilities", describeCapabilities(capabilities, isRoot && user !== undefined)),
+    describeNamespace(),
   ];
+}
+
+/** Root's program runs from its own file; another user's from a copy of its own, if that user can read the file. */
+function describeNamespace(): Check {
+  return isOpenToNamespaceOwner({ isReadable: isReadable() })
+    ? strictly("user-namespace", NAMESPACE_GAP.message, NAMESPACE_GAP.hints[0])
+    : ok("user-namespace", "none whose owner can read the proxy's memory");
 }
 
 function describeUser(uid: number, byRoot: boolean): Check {

@@ -5,6 +5,7 @@ import { checkNull } from "../native/descriptors.ts";
 import { isCopy } from "../native/image.ts";
 import { askForLandlock } from "../native/landlock.ts";
 import { SystemCallError } from "../native/libc.ts";
+import { isOpenToNamespaceOwner } from "../native/namespace.ts";
 import { ownStatus, type Status } from "../native/proc-status.ts";
 import {
   forbidInspection,
@@ -33,6 +34,8 @@ export function harden(options: Options): Protections {
   const status = ownStatus();
   const isRoot = refuseOtherUsers(options, status) === 0;
   missing.push(...openAtStart({ wasOpen, isRoot, startedByRoot: options.user !== undefined }));
+  if (isOpenToNamespaceOwner({ isReadable: wasOpen }))
+    missing.push({ ...NAMESPACE_GAP, exitCode: EXIT.strict });
   refuseTracer(status);
   nameProcess("responses-proxy");
   if (!forbidNewPrivileges()) throw new UserError("no_new_privs cannot be set", EXIT.newPrivileges);
@@ -107,6 +110,14 @@ function openAtStart({ wasOpen, isRoot, startedByRoot }: Opened): Missing[] {
     "a process of this user that was there before could have taken the key's pipe over, because the program's file can be read";
   return [{ message, hints: [INSTALL], exitCode }];
 }
+
+/** What is open in a user namespace that somebody made. */
+export const NAMESPACE_GAP = {
+  message: "the process is in a user namespace, whose owner's processes can read its memory",
+  hints: [
+    "start it outside, for example by root with --user; a rootless container and bubblewrap are such namespaces",
+  ],
+} as const;
 
 const INSTALL = "install it so that its user cannot read it: install -o root -g root -m 0711";
 

@@ -2,18 +2,16 @@
 // answer of ours to a request that is refused says so in its Server field.
 
 import { readInto } from "../native/descriptors.ts";
-import { Directory } from "../native/directory.ts";
-import { close, type FileStatus, O_RDONLY, open, readAt, readText, statusOf } from "../native/files.ts";
+import { close, O_RDONLY, open, readText } from "../native/files.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { causeOf, SERVER } from "./errors.ts";
-import { basename, dirname, resolve } from "./paths.ts";
+import { readServerInfo } from "./server-info-file.ts";
 
 export type Standing =
   | { alive: true; port: number; pid: number; version: string; since: Date | undefined }
   /** `stale`: there is a file, and what it says is over. `owner`: it is not believed, because that user could have put it there. */
   | { alive: false; stale: boolean; reason: string; owner?: number };
 
-const MAX_FILE_BYTES = 4096;
 const MAX_HEAD_BYTES = 16_384;
 const TABLE_BYTES = 16_384;
 const LISTENING = "0A";
@@ -60,69 +58,6 @@ export async function standing(
 function isOurs(pid: number): boolean {
   return readOrNothing(`/proc/${pid}/comm`) === "responses-proxy\n";
 }
-
-/** What the file says, or why it says nothing. */
-type ServerInfo = { port: number; pid: number; uid: number; modified: Date };
-
-type Unbelieved = { reason: string; owner?: number };
-
-function readServerInfo(file: string, trusted: readonly number[]): ServerInfo | Unbelieved {
-  const path = resolve(file);
-  try {
-    const directory = Directory.open(dirname(path), (step, found) => refuseOthers(step, found, trusted));
-    let fd: number | undefined;
-    try {
-      const found = directory.find(basename(path));
-      if (found === undefined) return { reason: "there is no such file" };
-      if (found.kind !== "file") return { reason: `it is a ${found.kind}` };
-      fd = directory.read(basename(path));
-      return parseServerInfo(fd, trusted);
-    } finally {
-      if (fd !== undefined) close(fd);
-      directory.close();
-    }
-  } catch (error) {
-    if (error instanceof OthersError) return { reason: error.message, owner: error.owner };
-    if (!(error instanceof SystemCallError)) throw error;
-    return {
-      reason: error.code === "ENOENT" ? "there is no such file" : `it cannot be read (${error.code})`,
-    };
-  }
-}
-
-function parseServerInfo(fd: number, trusted: readonly number[]): ServerInfo | Unbelieved {
-  const found = statusOf(fd);
-  refuseOthers("the file", found, trusted);
-  const space = Buffer.alloc(MAX_FILE_BYTES);
-  const text = space.toString("utf8", 0, readAt(fd, space, 0));
-  const [, port, pid] = /^\{"port":(\d{1,5}),"pid":([1-9]\d{0,9})\}\n$/.exec(text) ?? [];
-  if (port === undefined || Number(port) > 65_535) return { reason: "it is no server-info file" };
-  return { port: Number(port), pid: Number(pid), uid: found.uid, modified: found.modified };
-}
-
-/** Somebody else could have put the file there. */
-class OthersError extends Error {
-  constructor(
-    message: string,
-    readonly owner: number,
-  ) {
-    super(message);
-  }
-}
-
-const WRITABLE_BY_OTHERS = 0o022;
-const STICKY = 0o1000;
-
-/** In a sticky directory everybody may make files, but only an owner may replace one: the file's own owner decides then (inode(7)). */
-function refuseOthers(step: string, { kind, uid, mode }: FileStatus, trusted: readonly number[]): void {
-  if (!trusted.includes(uid)) throw new OthersError(`${nameOf(step, kind)} is user ${uid}'s`, uid);
-  const isOpen = kind !== "symlink" && (mode & WRITABLE_BY_OTHERS) !== 0;
-  if (isOpen && !(kind === "directory" && (mode & STICKY) !== 0))
-    throw new OthersError(`others may write to ${nameOf(step, kind)}`, uid);
-}
-
-const nameOf = (step: string, kind: FileStatus["kind"]): string =>
-  step.startsWith("/") ? `the ${kind} ${step}` : step;
 
 /** Asked by a signal that is none: /proc may hide the processes of others (hidepid), this does not. */
 function isThere(pid: number): boolean {

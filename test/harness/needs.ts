@@ -24,6 +24,7 @@ const HERE = {
   jq: hasTool("jq"),
   "systemd-analyze": hasTool("systemd-analyze"),
   "mount namespaces": () => succeeds("unshare", "--mount", "true"),
+  "user namespaces": () => succeeds(...SETPRIV, "unshare", "--user", "--map-current-user", "true"),
   CAP_SYS_RESOURCE: () => succeeds("prlimit", `--memlock=${2 ** 40}:${2 ** 40}`, "true"),
   /** Yama (ptrace_scope 1 and above) closes a process of one's own to all but its parents. */
   "ptrace_scope 0": () => !existsSync(YAMA) || readFileSync(YAMA, "utf8") === "0\n",
@@ -38,6 +39,9 @@ function isOnDisk(path: string): boolean {
   const { stdout } = Bun.spawnSync(["stat", "--file-system", "--format=%T", path]);
   return !/^(tmpfs|ramfs)$/.test(stdout.toString().trim());
 }
+
+/** As a user that nobody is. */
+const SETPRIV = ["setpriv", "--reuid=61234", "--regid=61234", "--clear-groups"];
 
 /** Whether a program for that processor starts here, whose header names this loader. */
 function isMachine(cpu: string, loader: string): boolean {
