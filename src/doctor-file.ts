@@ -8,7 +8,7 @@ import { causeOf } from "./errors.ts";
 import { dirname } from "./paths.ts";
 
 const SELF = "/proc/self/exe";
-const INSTALL = "install -o root -g root -m 0711 it in a directory that is root's, such as /usr/local/bin";
+const INSTALL = "install -o root -g GROUP -m 0710 it, with a group that its user is in, in a directory that is root's, such as /usr/local/bin";
 
 /** Whether this user can read the file: then the kernel lets others of that user look into the process it starts as. */
 export function isReadable(): boolean {
@@ -25,7 +25,7 @@ export function checkFile({ startedByRoot }: { startedByRoot: boolean }): Check[
       : fatal(
           "file-executable",
           `this user cannot execute ${path}`,
-          "the user the proxy runs as must be able to: chmod 0711",
+          "the user the proxy runs as must be able to: chgrp GROUP and chmod 0710",
         ),
     describeReadable(isRoot, startedByRoot),
     isRoot || !may("W_OK")

@@ -10,7 +10,7 @@ import { type Check, type CheckId, fatal, ok, strictly, warning } from "./checks
 import { KERNEL_NEEDED } from "./rebirth.ts";
 import { type Gap, landlockGap, MDWE_GAP, SECCOMP_GAP, shutInWholly, shutOff } from "./sandbox.ts";
 
-const UNREADABLE = "have root own the program's file, with mode 0711, so that its user cannot read it";
+const UNREADABLE = "have root own the program's file, with mode 0710, so that its user cannot read it";
 
 /** `isOpen`: the user can read the program's file. */
 export function checkKernel(start: { isOpen: boolean; startedByRoot: boolean }): Check[] {
@@ -74,7 +74,7 @@ function describeYama({ isOpen, startedByRoot }: { isOpen: boolean; startedByRoo
   return warning(
     "yama",
     `${scope}: processes of the same user can trace the start`,
-    value === undefined ? UNREADABLE : "sysctl kernel.yama.ptrace_scope=1; or install it with mode 0711",
+    value === undefined ? UNREADABLE : "sysctl kernel.yama.ptrace_scope=1; or install it with mode 0710",
   );
 }
 

@@ -119,7 +119,7 @@ export const NAMESPACE_GAP = {
   ],
 } as const;
 
-const INSTALL = "install it so that its user cannot read it: install -o root -g root -m 0711";
+const INSTALL = "install it so that its user cannot read it: install -o root -g GROUP -m 0710";
 
 /** The user ID the process has, all four alike. */
 function refuseOtherUsers({ user }: Options, status: Status): number {
