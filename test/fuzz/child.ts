@@ -7,6 +7,10 @@ export const AUTHORIZATION = `Bearer ${KEY}`;
 /** Whether a text has enough of the key to know it by. */
 export const hasKey = (text: string): boolean => text.includes(KEY.slice(0, 20));
 
+/** Those that run end with the fuzzer, also where that is interrupted. */
+const running = new Set<Child>();
+process.once("exit", () => running.forEach((child) => void child.kill()));
+
 const MAX_KEPT = 100_000;
 
 export class Child {
@@ -23,6 +27,7 @@ export class Child {
       env: { PATH: "/usr/bin:/bin", HOME: "/nonexistent" },
       cwd: "/",
     });
+    running.add(this);
     void this.#read();
   }
 
@@ -46,6 +51,7 @@ export class Child {
   async kill(): Promise<void> {
     this.#process.kill("SIGKILL");
     await this.#process.exited;
+    running.delete(this);
   }
 
   async #read(): Promise<void> {

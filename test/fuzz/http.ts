@@ -145,9 +145,9 @@ function readChunks(text: string, at: number, isLenient: boolean): Chunks {
   for (;;) {
     const lf = text.indexOf("\n", at);
     const line = text.slice(at, lf === -1 ? undefined : lf + 1);
-    const [, size] = /^([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n$/.exec(line) ?? [];
+    const [, size] = /^([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n$/.exec(line) ?? [];
     if (size === undefined) {
-      const couldGoOn = /^(?:[0-9A-Fa-f]{0,16}|[0-9A-Fa-f]{1,16}[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)$/;
+      const couldGoOn = /^(?:[0-9A-Fa-f]{0,16}|[0-9A-Fa-f]{1,16}[ \t]*(?:;[^\r\n]*)?\r?)$/;
       return lf === -1 && couldGoOn.test(line) ? unfinished() : wrong(`chunk size ${show(line)}`);
     }
     at = lf + 1;

@@ -5,6 +5,8 @@ import { parseArgs } from "node:util";
 import { fromText } from "./cases.ts";
 import { describeFailure, fuzz, replay } from "./fuzz.ts";
 
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
+
 const { values } = parseArgs({
   options: {
     cases: { type: "string", default: "10000" },
@@ -14,7 +16,7 @@ const { values } = parseArgs({
 });
 
 if (values.replay === undefined) {
-  const [cases, seed] = [Number(values.cases), Number(values.seed)];
+  const [cases, seed] = [numberOf("cases"), numberOf("seed")];
   const kinds = ["request", "answer", "request", "answer", "request", "early"] as const;
   const { failures, ...counts } = await fuzz({ kinds, cases, seed });
   for (const failure of failures) console.log(describeFailure(failure));
@@ -28,4 +30,10 @@ if (values.replay === undefined) {
   const faults = await replay(fromText(values.replay));
   console.log(faults.length > 0 ? faults.join("\n") : "nothing was violated");
   process.exitCode = faults.length > 0 ? 1 : 0;
+}
+
+/** Throws if it is none: a run of no cases would pass. */
+function numberOf(flag: "cases" | "seed"): number {
+  if (!/^\d{1,15}$/.test(values[flag])) throw new Error(`--${flag} must be a number, not '${values[flag]}'`);
+  return Number(values[flag]);
 }

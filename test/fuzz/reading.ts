@@ -59,7 +59,7 @@ const BROWSERS = /^(origin|referer|sec-fetch-.*)$/;
 function mayPass(request: Message): boolean {
   return (
     // The absolute form passes whatever its host (RFC 9112 §3.2.2); the upstream gets its own line all the same.
-    /^POST (http:\/\/[^/?#]*)?\/v1\/responses HTTP\/1\./.test(request.first) &&
+    /^POST ([Hh][Tt][Tt][Pp]:\/\/[^/?#]*)?\/v1\/responses HTTP\/1\./.test(request.first) &&
     /^(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?$/i.test(valuesOf(request, "host").join()) &&
     valuesOf(request, "content-length").length < 2 &&
     !request.fields.some(
@@ -92,5 +92,6 @@ export const namedBy = (message: Pick<Message, "fields">): string[] =>
   valuesOf(message, "connection")
     .join()
     .toLowerCase()
-    .split(/[\s,]+/)
+    .split(",")
+    .map((name) => name.trim())
     .filter((name) => name !== "");
