@@ -8,7 +8,8 @@ import { causeOf } from "./errors.ts";
 import { dirname } from "./paths.ts";
 
 const SELF = "/proc/self/exe";
-const INSTALL = "install -o root -g GROUP -m 0710 it, with a group that its user is in, in a directory that is root's, such as /usr/local/bin";
+const INSTALL =
+  "install -o root -g GROUP -m 0710 it, with a group that its user is in, in a directory that is root's, such as /usr/local/bin";
 
 /** Whether this user can read the file: then the kernel lets others of that user look into the process it starts as. */
 export function isReadable(): boolean {

@@ -43,6 +43,7 @@ export async function forward(
 function refuseUnreadable(answer: Response): void {
   const fault = answer.status < 100 ? "InvalidStatus" : hasCertainEnd(answer) ? undefined : "UncertainEnd";
   if (fault === undefined) return;
-  void answer.body?.cancel();
+  // Rejects if the body has broken off already, and a rejection that nobody hears ends the program.
+  answer.body?.cancel().catch(() => {});
   throw new UpstreamFault(fault);
 }

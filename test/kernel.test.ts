@@ -188,11 +188,11 @@ describe.skipIf(lacks("root"))("a kernel (needs root)", () => {
       const OPEN = "until a moment ago another process of this user could open this one's memory";
       const same = await compare([...launcher, ...as(ALICE)]);
       expect(same.strictly.stderr.replaceAll(PREFIX, "")).toStartWith(
-        `error: ${OPEN}, or take the key's pipe over\nhint: install it so that its user cannot read it: install -o root -g root -m 0711\nerror: memory`,
+        `error: ${OPEN}, or take the key's pipe over\nhint: install it so that its user cannot read it: install -o root -g GROUP -m 0710\nerror: memory`,
       );
       const byRoot = await compare(launcher, [`--user=${ALICE}`]);
       expect(byRoot.strictly.stderr.replaceAll(PREFIX, "")).toBe(
-        `error: ${OPEN}\nhint: install it so that its user cannot read it: install -o root -g root -m 0711\nhint: or allow executable memory files (vm.memfd_noexec=0)\n`,
+        `error: ${OPEN}\nhint: install it so that its user cannot read it: install -o root -g GROUP -m 0710\nhint: or allow executable memory files (vm.memfd_noexec=0)\n`,
       );
     },
   );

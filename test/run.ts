@@ -15,6 +15,7 @@ const TAKE_LONG = [
   "test/memory.test.ts",
   "test/targets.test.ts",
   "test/browser.test.ts",
+  "test/fuzz.test.ts",
 ];
 
 const words = process.argv.slice(2);

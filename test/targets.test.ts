@@ -53,10 +53,15 @@ describe.each(TARGETS.map((target) => [target.name, target] as const))("%s", (na
   });
 
   // What is compiled on another processor is not known to have the same bytes.
-  test.skipIf(name !== "linux-x64" || process.arch !== "x64")("is what the README's recipe for GitHub Actions expects (needs linux-x64)", () => {
-    const digest = new Bun.CryptoHasher("sha256").update(readFileSync(program)).digest("hex");
-    expect(readFileSync("README.md", "utf8")).toContain(`echo "${digest}  package/bin/responses-api-proxy" | sha256sum`);
-  });
+  test.skipIf(name !== "linux-x64" || process.arch !== "x64")(
+    "is what the README's recipe for GitHub Actions expects (needs linux-x64)",
+    () => {
+      const digest = new Bun.CryptoHasher("sha256").update(readFileSync(program)).digest("hex");
+      expect(readFileSync("README.md", "utf8")).toContain(
+        `echo "${digest}  package/bin/responses-api-proxy" | sha256sum`,
+      );
+    },
+  );
 
   test.skipIf(lacks(name as Need))(`starts and serves (needs ${name})`, async () => {
     expect(await run(program, "--version")).toBe(

@@ -1,0 +1,176 @@
+// Requests to start from: what passes, and the known ways in which two parsers come to read two different things.
+
+const LINE = "POST /v1/responses HTTP/1.1";
+const HOST = "Host: 127.0.0.1";
+const OWN = "Authorization: Bearer client-secret";
+
+const request = (lines: readonly string[], body = ""): string => `${lines.join("\r\n")}\r\n\r\n${body}`;
+const post = (lines: readonly string[], body = ""): string => request([LINE, HOST, ...lines], body);
+const PLAIN = post([OWN, "Content-Length: 2"], "hi");
+const CHUNKED = post([OWN, "Transfer-Encoding: chunked"], "2\r\nhi\r\n3\r\nyou\r\n0\r\n\r\n");
+const SMUGGLED = request([LINE, HOST, "X-Smuggled: 1", "Content-Length: 0"]);
+const target = (target: string, host = HOST): string =>
+  request([`POST ${target} HTTP/1.1`, host, "Content-Length: 2"], "hi");
+
+export const REQUEST_SEEDS: readonly [name: string, bytes: string][] = [
+  ["plain", PLAIN],
+  ["chunked", CHUNKED],
+  [
+    "json",
+    post(
+      [
+        "Content-Type: application/json",
+        "User-Agent: x/1",
+        "Accept: text/event-stream",
+        "Content-Length: 15",
+      ],
+      '{"model":"gpt"}',
+    ),
+  ],
+  ["no length", post([OWN])],
+  ["empty", post(["Content-Length: 0"])],
+  ["pipelined", PLAIN + CHUNKED + PLAIN],
+  ["pipelined refusal", request(["GET / HTTP/1.1", HOST]) + PLAIN],
+  ["body that is a request", post([`Content-Length: ${SMUGGLED.length}`], SMUGGLED)],
+  ["CL.TE", post(["Content-Length: 5", "Transfer-Encoding: chunked"], `0\r\n\r\n${SMUGGLED}`)],
+  ["TE.CL", post(["Transfer-Encoding: chunked", "Content-Length: 4"], `5c\r\n${SMUGGLED}\r\n0\r\n\r\n`)],
+  ["TE.TE", post(["Transfer-Encoding: chunked", "Transfer-Encoding: identity"], `0\r\n\r\n${SMUGGLED}`)],
+  ["TE with a space", post(["Transfer-Encoding : chunked", "Content-Length: 2"], "hi")],
+  ["TE folded", post(["Transfer-Encoding:", " chunked", "Content-Length: 2"], "hi")],
+  ["TE vertical tab", post(["Transfer-Encoding:\x0bchunked"], `0\r\n\r\n${SMUGGLED}`)],
+  ["TE quoted", post(['Transfer-Encoding: "chunked"'], `0\r\n\r\n${SMUGGLED}`)],
+  ["TE list", post(["Transfer-Encoding: gzip, chunked"], "0\r\n\r\n")],
+  ["TE upper case", post(["TRANSFER-ENCODING: CHUNKED"], "2\r\nhi\r\n0\r\n\r\n")],
+  ["TE empty", post(["Transfer-Encoding:", "Content-Length: 2"], "hi")],
+  ["CL.CL", post(["Content-Length: 2", `Content-Length: ${2 + SMUGGLED.length}`], `hi${SMUGGLED}`)],
+  ["CL twice the same", post(["Content-Length: 2", "Content-Length: 2"], "hi")],
+  ["CL list", post(["Content-Length: 2, 2"], "hi")],
+  ["CL signed", post(["Content-Length: +2"], "hi")],
+  ["CL hex", post(["Content-Length: 0x2"], "hi")],
+  ["CL zeros", post(["Content-Length: 0002"], "hi")],
+  ["CL over 2^64", post(["Content-Length: 18446744073709551618"], "hi")],
+  ["CL long", post(["Content-Length: 300000"], "hi")],
+  ["CL negative", post(["Content-Length: -1"], "hi")],
+  ["CL empty", post(["Content-Length:"], "hi")],
+  ["0.CL", request(["GET /v1/responses HTTP/1.1", HOST, `Content-Length: ${SMUGGLED.length}`], SMUGGLED)],
+  ["surplus", `${PLAIN}x`],
+  ["obs-fold", post(["X-Folded: a", " b", "Content-Length: 2"], "hi")],
+  ["bare LF", PLAIN.replaceAll("\r\n", "\n")],
+  ["bare CR", PLAIN.replaceAll("\r\n", "\r")],
+  ["LF in a value", post(["X-A: a\nX-B: b", "Content-Length: 2"], "hi")],
+  ["CR in a value", post(["X-A: a\rX-B: b", "Content-Length: 2"], "hi")],
+  ["NUL in a value", post(["X-A: a\0b", "Content-Length: 2"], "hi")],
+  ["NUL in a name", post(["X\0A: b", "Content-Length: 2"], "hi")],
+  ["obs-text", post(["X-A: \xe9\xff", "Content-Length: 2"], "hi")],
+  ["space before the colon", post(["X-A : b", "Content-Length: 2"], "hi")],
+  ["space before the first field", request([LINE, ` ${HOST}`, "Content-Length: 2"], "hi")],
+  ["empty lines first", `\r\n\r\n${PLAIN}`],
+  ["absolute form", target("http://127.0.0.1/v1/responses")],
+  ["absolute form, elsewhere", target("http://evil.example/v1/responses")],
+  ["authority form", request(["CONNECT evil.example:443 HTTP/1.1", "Host: evil.example:443"])],
+  ["asterisk form", request(["OPTIONS * HTTP/1.1", HOST])],
+  ["dot segments", target("/v1/x/../responses")],
+  ["encoded dot segments", target("/v1/%2e%2e/v1/responses")],
+  ["encoded path", target("/v1/%72esponses")],
+  ["encoded slash", target("/v1%2fresponses")],
+  ["double slash", target("//v1/responses")],
+  ["trailing slash", target("/v1/responses/")],
+  ["backslash", target("/v1\\responses")],
+  ["query", target("/v1/responses?a=b")],
+  ["empty query", target("/v1/responses?")],
+  ["fragment", target("/v1/responses#x")],
+  ["semicolon", target("/v1/responses;a=b")],
+  ["other case", target("/V1/Responses")],
+  ["below", target("/v1/responses/resp_1/cancel")],
+  ["other Host", target("/v1/responses", "Host: evil.example")],
+  ["two Hosts", request([LINE, HOST, "Host: evil.example", "Content-Length: 2"], "hi")],
+  ["no Host", request([LINE, "Content-Length: 2"], "hi")],
+  ["HTTP/1.0", request(["POST /v1/responses HTTP/1.0", HOST, "Content-Length: 2"], "hi") + SMUGGLED],
+  [
+    "HTTP/1.0 chunked",
+    request(["POST /v1/responses HTTP/1.0", HOST, "Transfer-Encoding: chunked"], "0\r\n\r\n"),
+  ],
+  ["HTTP/0.9", "POST /v1/responses\r\n\r\n"],
+  ["HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+  ["TLS hello", "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03"],
+  ["GET", request(["GET /v1/responses HTTP/1.1", HOST])],
+  ["HEAD", request(["HEAD /v1/responses HTTP/1.1", HOST])],
+  ["other method", request(["POSTX /v1/responses HTTP/1.1", HOST, "Content-Length: 2"], "hi")],
+  ["method override", post(["X-HTTP-Method-Override: DELETE", "Content-Length: 2"], "hi")],
+  ["shutdown", request(["GET /shutdown HTTP/1.1", HOST])],
+  ["Expect", post(["Expect: 100-continue", "Content-Length: 2"], "hi")],
+  ["Expect, something else", post(["Expect: 200-maybe", "Content-Length: 2"], "hi")],
+  [
+    "Upgrade",
+    post(
+      [
+        "Connection: Upgrade, HTTP2-Settings",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAMAAABk",
+        "Content-Length: 2",
+      ],
+      "hi",
+    ),
+  ],
+  [
+    "WebSocket",
+    request([
+      "GET /v1/responses HTTP/1.1",
+      HOST,
+      "Connection: Upgrade",
+      "Upgrade: websocket",
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+      "Sec-WebSocket-Version: 13",
+    ]),
+  ],
+  [
+    "hop by hop",
+    post(
+      [
+        "Connection: close, X-Hop",
+        "X-Hop: 1",
+        "Keep-Alive: timeout=5",
+        "TE: trailers",
+        "Trailer: X-T",
+        "Proxy-Authorization: Basic eDp5",
+        "Proxy-Connection: keep-alive",
+        "Content-Length: 2",
+      ],
+      "hi",
+    ),
+  ],
+  [
+    "Connection names ours",
+    post([OWN, "Connection: Authorization, Content-Length, Host", "Content-Length: 2"], "hi"),
+  ],
+  ["two Authorizations", post([OWN, "authorization: Basic eDp5", "Content-Length: 2"], "hi")],
+  [
+    "chunk extensions",
+    post(["Transfer-Encoding: chunked"], '2;a=b\r\nhi\r\n1;c="d;\\"e"\r\nx\r\n0;f\r\n\r\n'),
+  ],
+  ["chunk extension with LF", post(["Transfer-Encoding: chunked"], `2;a\nhi\r\n0\r\n\r\n${SMUGGLED}`)],
+  ["chunk sizes with LF", post(["Transfer-Encoding: chunked"], `2\nhi\n0\n\n${SMUGGLED}`)],
+  ["chunk size with a sign", post(["Transfer-Encoding: chunked"], "+2\r\nhi\r\n0\r\n\r\n")],
+  ["chunk size with 0x", post(["Transfer-Encoding: chunked"], "0x2\r\nhi\r\n0\r\n\r\n")],
+  ["chunk size over 2^64", post(["Transfer-Encoding: chunked"], "10000000000000002\r\nhi\r\n0\r\n\r\n")],
+  ["chunk longer than its size", post(["Transfer-Encoding: chunked"], "2\r\nhix\r\n0\r\n\r\n")],
+  [
+    "trailers",
+    post(
+      ["Transfer-Encoding: chunked", "Trailer: X-T"],
+      "2\r\nhi\r\n0\r\nX-T: 1\r\nAuthorization: Bearer client-secret\r\n\r\n",
+    ),
+  ],
+  ["a request in place of trailers", post(["Transfer-Encoding: chunked"], `2\r\nhi\r\n0\r\n${SMUGGLED}`)],
+  ["no end of the trailers", post(["Transfer-Encoding: chunked"], "2\r\nhi\r\n0\r\n")],
+  [
+    "many fields",
+    post([...Array.from({ length: 150 }, (_, i) => `X-${i}: ${i}`), "Content-Length: 2"], "hi"),
+  ],
+  ["a huge field", post([`X-Huge: ${"a".repeat(20_000)}`, "Content-Length: 2"], "hi")],
+  ["a field beyond all limits", post([`X-Huge: ${"a".repeat(70_000)}`, "Content-Length: 2"], "hi")],
+  [
+    "a browser",
+    post(["Origin: http://evil.example", "Sec-Fetch-Site: cross-site", "Content-Length: 2"], "hi"),
+  ],
+];
