@@ -176,6 +176,7 @@ describe("one who has taken the process over", () => {
       "write to a file that is there",
       ...(abi >= 3 ? ["open(O_TRUNC)"] : []),
       ...(abi >= 4 ? ["connect elsewhere", "bind elsewhere"] : []),
+      "read another's environment",
     ]);
     expect(by("EPERM")).toEqual([
       "limit another process",

@@ -2,7 +2,16 @@
 // would, and writes what came of each to standard output as a line of JSON.
 
 import { spawnSync } from "node:child_process";
-import { chmodSync, closeSync, constants, openSync, promises, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  openSync,
+  promises,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { connect, createServer } from "node:net";
 
 // Put in by the build: the program has no other way to be told.
@@ -97,6 +106,7 @@ async function tryAll(): Promise<void> {
     }),
     "kill outside": await attempt(() => process.kill(OTHER_PID, 0)),
     "limit another process": call([302, 261], BigInt(OTHER_PID), RLIMIT_CPU, BigInt(ptr(struct()))),
+    "read another's environment": await attempt(() => readFileSync(`/proc/${OTHER_PID}/environ`)),
     "setuid(0)": await attempt(() => process.setuid!(0)),
     "a Unix socket": resultOf(libc.socket(1, 1, 0)),
     "a netlink socket": resultOf(libc.socket(16, 3, 0)),
