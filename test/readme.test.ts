@@ -1,7 +1,15 @@
 // What README.md shows is what the program does.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { EXIT } from "../src/errors.ts";
@@ -48,18 +56,20 @@ test("speaks of itself alone: no path of a machine", () => {
 });
 
 describe("In GitHub Actions", () => {
-  type Step = { name?: string; run?: string; if?: string };
+  type Step = { name?: string; run?: string; if?: string; "working-directory"?: string };
   const [, block] = /```yaml\n([\s\S]*?)```/.exec(section("In GitHub Actions"))!;
   const steps = Bun.YAML.parse(block!) as Step[];
-  const scriptOf = (name: string): string => steps.find((step) => step.name === name)!.run!;
+  const stepOf = (name: string): Step => steps.find((step) => step.name === name)!;
 
   /** As a runner runs a step: with bash, until the script and everything that holds its output has ended. */
-  async function step(name: string, env: Record<string, string>): Promise<string> {
-    const args = ["--noprofile", "--norc", "-eo", "pipefail", "-c", scriptOf(name)];
-    const { exitCode, stdout, stderr } = await runProgram({ binary: "bash", args, env });
-    if (exitCode !== 0) throw new Error(`'${name}' ended with ${exitCode}: ${stdout}${stderr}`);
+  async function runScript(script: string, env: Record<string, string>, cwd = "/"): Promise<string> {
+    const args = ["--noprofile", "--norc", "-eo", "pipefail", "-c", script];
+    const { exitCode, stdout, stderr } = await runProgram({ binary: "bash", args, env, cwd });
+    if (exitCode !== 0) throw new Error(`it ended with ${exitCode}: ${stdout}${stderr}`);
     return stdout + stderr;
   }
+  const step = (name: string, env: Record<string, string>): Promise<string> =>
+    runScript(stepOf(name).run!, env);
 
   test.skipIf(lacks("bash", "curl", "jq"))(
     "the step that starts the proxy ends with the proxy serving, and the one that stops it leaves nothing (needs bash, curl, jq)",
@@ -84,8 +94,54 @@ describe("In GitHub Actions", () => {
     },
   );
 
+  describe("the step that installs the program", () => {
+    /** Runs it in a checkout whose npm configuration is hostile, with a registry that has this program; returns the installed file. */
+    async function install(program: string): Promise<string> {
+      const directory = temporaryDirectory();
+      const [bin, checkout, installed] = ["bin", "checkout", "installed"].map((name) =>
+        join(directory, name),
+      );
+      mkdirSync(join(directory, "package/bin"), { recursive: true });
+      for (const path of [bin!, checkout!, installed!]) mkdirSync(path);
+      copyFileSync(program, join(directory, "package/bin/responses-api-proxy"));
+      Bun.spawnSync(["tar", "-I", "gzip -1", "-cf", "served.tgz", "package"], { cwd: directory });
+      writeFileSync(join(checkout!, ".npmrc"), "registry=http://127.0.0.1:1/\n");
+      // What comes from outside: the download; and root, who the tester need not be.
+      const shims = {
+        curl: `for last; do :; done; case "$last" in https://registry.npmjs.org/*) cp '${directory}/served.tgz' responses-api-proxy.tgz ;; *) exit 22 ;; esac`,
+        sudo: 'case "$1" in install) shift; set -- install "${@:5}" ;; setcap) exit 0 ;; esac; exec "$@"',
+        npm: `touch '${directory}/npm-was-called'`,
+      };
+      for (const [name, text] of Object.entries(shims))
+        writeFileSync(join(bin!, name), `#!/bin/bash\n${text}\n`, { mode: 0o755 });
+      const { "working-directory": where, run: script } = stepOf("Install responses-api-proxy");
+      expect(where).toBe("${{ runner.temp }}");
+      const digest = new Bun.CryptoHasher("sha256").update(readFileSync(BINARY)).digest("hex");
+      const here = script!
+        .replace(/echo "\w+ {2}/, `echo "${digest}  `)
+        .replace("/usr/local/bin/", `'${installed}/'`);
+      await runScript(here, { PATH: `${bin}:${process.env["PATH"]}`, HOME: checkout! }, directory);
+      expect(existsSync(join(directory, "npm-was-called"))).toBe(false);
+      return join(installed!, "responses-api-proxy");
+    }
+
+    test.skipIf(lacks("bash"))(
+      "installs what its digest says, and asks no package manager (needs bash)",
+      async () => {
+        const installed = await install(BINARY);
+        expect(readFileSync(installed).equals(readFileSync(BINARY))).toBe(true);
+        expect(statSync(installed).mode & 0o777).toBe(0o710);
+      },
+    );
+
+    test.skipIf(lacks("bash"))("stops at any other file (needs bash)", async () => {
+      const other = await install("/bin/sh").catch((error: Error) => error.message);
+      expect(other).toContain("sha256sum: WARNING: 1 computed checksum did NOT match");
+    });
+  });
+
   test("it is stopped whatever happened, and one step only has the key", () => {
-    expect(steps.find(({ name }) => name === "Stop the proxy")!.if).toBe("always()");
+    expect(stepOf("Stop the proxy").if).toBe("always()");
     expect(block!.match(/secrets\./g)).toHaveLength(1);
   });
 });
