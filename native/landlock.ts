@@ -52,6 +52,11 @@ export function askForLandlock(): { abi: number; refusal: SystemCallError | unde
   return { abi: 0, refusal: new SystemCallError("landlock_create_ruleset", errno()) };
 }
 
+/** The same without the reason. */
+export function landlockAbi(): number {
+  return askForLandlock().abi;
+}
+
 /**
  * Restricts the calling thread and what it executes, for good; so it goes before an execve, which leaves no other thread.
  * Needs no_new_privs. Answers the ABI that was used. Throws SystemCallError.

@@ -3,7 +3,7 @@
 import { closeOthersOnExec } from "../native/descriptors.ts";
 import { readText, readTextIfThere } from "../native/files.ts";
 import { isCopiedOnDisk } from "../native/image.ts";
-import { askForLandlock } from "../native/landlock.ts";
+import { landlockAbi } from "../native/landlock.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { forbidNewPrivileges, tracer } from "../native/process.ts";
 import { type Check, type CheckId, fatal, ok, strictly, warning } from "./checks.ts";
@@ -22,7 +22,7 @@ export function checkSandbox(): Check[] {
   forbidNewPrivileges();
   shutInWholly();
   const landlock = landlockGap();
-  const { abi } = askForLandlock();
+  const abi = landlockAbi();
   const { filter, executableGain } = shutOff();
   return [
     landlock === undefined

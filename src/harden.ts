@@ -3,7 +3,7 @@
 import { userIds } from "../native/credentials.ts";
 import { checkNull } from "../native/descriptors.ts";
 import { isCopy } from "../native/image.ts";
-import { askForLandlock } from "../native/landlock.ts";
+import { landlockAbi } from "../native/landlock.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { isOpenToNamespaceOwner } from "../native/namespace.ts";
 import { ownStatus, type Status } from "../native/proc-status.ts";
@@ -143,7 +143,7 @@ function refuseTracer(status: Status): void {
 function restrict(missing: Missing[]): string[] {
   // Before the filter, which leaves no way to ask.
   const landlock = landlockGap();
-  const held = isShutIn() ? [`landlock(abi ${askForLandlock().abi})`] : [];
+  const held = isShutIn() ? [`landlock(abi ${landlockAbi()})`] : [];
   const { filter, executableGain } = shutOff();
   const gaps = [landlock, filter ? undefined : SECCOMP_GAP, executableGain ? undefined : MDWE_GAP];
   for (const gap of gaps) if (gap !== undefined) missing.push({ ...gap, exitCode: EXIT.strict });

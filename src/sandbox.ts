@@ -1,7 +1,7 @@
 // What the process is shut into: files and ports before the second start, so that every thread is; system calls after it.
 
 import { O_RDWR, O_WRONLY, whyNotOpened } from "../native/files.ts";
-import { askForLandlock, restrict } from "../native/landlock.ts";
+import { askForLandlock, landlockAbi, restrict } from "../native/landlock.ts";
 import { EACCES, ENOSYS, EOPNOTSUPP, EROFS, SystemCallError } from "../native/libc.ts";
 import { forbidExecutableGain } from "../native/process.ts";
 import { installFilter } from "../native/seccomp.ts";
@@ -51,7 +51,7 @@ export function shutInWholly(): boolean {
  * nobody change it: so it is a security module that refuses it.
  */
 export function isShutIn(): boolean {
-  if (askForLandlock().abi === 0) return false;
+  if (landlockAbi() === 0) return false;
   const reason = whyNotOpened("/proc/self/timerslack_ns", O_WRONLY);
   // On a read-only /proc the kernel does not get as far; a device is not part of what is mounted read-only.
   return (reason === EROFS ? whyNotOpened("/dev/zero", O_RDWR) : reason) === EACCES;

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, chownSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { askForLandlock } from "../native/landlock.ts";
+import { landlockAbi } from "../native/landlock.ts";
 import { FLAGS } from "../packaging/build.ts";
 import { scanMemory } from "./harness/memory.ts";
 import { lacks } from "./harness/needs.ts";
@@ -168,7 +168,7 @@ describe("one who has taken the process over", () => {
     victim.kill("SIGKILL");
     // Landlock refuses with EACCES and EPERM, the filter with EPERM where arguments decide, and what is not allowed is not there.
     const by = (reason: string): string[] => Object.keys(results).filter((deed) => results[deed] === reason);
-    const { abi } = askForLandlock();
+    const abi = landlockAbi();
     expect(by("EACCES")).toEqual([
       "write, sync",
       "write, async",
