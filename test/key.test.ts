@@ -151,7 +151,8 @@ test("the value shows as [redacted] wherever a value can be shown by accident", 
     JSON.stringify(structuredClone({ ...authorization })),
   ];
   for (const text of shown) expect(text).not.toContain("secret");
-  expect(String(authorization)).toBe("[redacted]");
+  for (const show of [String, inspect, Bun.inspect]) expect(show(authorization)).toBe("[redacted]");
+  expect(JSON.stringify({ authorization })).toBe('{"authorization":"[redacted]"}');
   expect(authorization.exposeForUpstream()).toBe("Bearer sk-secret");
 });
 
