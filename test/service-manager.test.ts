@@ -3,6 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
+import { connectDatagram, sendDatagram } from "../native/datagram.ts";
+import { close } from "../native/files.ts";
 import { DatagramSocket } from "./harness/datagrams.ts";
 import { within } from "./harness/deadline.ts";
 import { Proxy, temporaryDirectory } from "./harness/program.ts";
@@ -53,6 +55,20 @@ describe("NOTIFY_SOCKET", () => {
       /warning: the service manager cannot be told \(NOTIFY_SOCKET, connect: ENAMETOOLONG\)\n/,
     );
     await proxy.stop();
+  });
+
+  test("that nobody reads from any more is a warning, and is not waited for", async () => {
+    const name = join(temporaryDirectory(), "notify");
+    const manager = new DatagramSocket(name);
+    const other = connectDatagram(name);
+    expect(() => {
+      for (;;) sendDatagram(other, "x");
+    }).toThrow("send: EAGAIN");
+    const proxy = await Proxy.start({ env: { NOTIFY_SOCKET: name } });
+    await proxy.waitForLine(/warning: the service manager cannot be told \(NOTIFY_SOCKET, send: EAGAIN\)\n/);
+    expect((await proxy.stop()).exitCode).toBe(0);
+    close(other);
+    expect(manager.received()).toBe("x");
   });
 
   test("with an abstract name is behind the sandbox: a warning, and nothing is sent", async () => {

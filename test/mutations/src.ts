@@ -145,8 +145,7 @@ const MUTATIONS: ByFile = {
       promise: "room for bodies comes back",
       from: "    releaseBuffer(reserved);\n",
       to: "    void releaseBuffer;\n",
-      tests: ["transport"],
-      known: "64 MiB of small bodies later they all stream: slower, and nothing else to be seen",
+      tests: ["bodies"],
     },
   ],
   "src/failures.ts": [
@@ -182,7 +181,7 @@ const MUTATIONS: ByFile = {
       promise: "all bodies together that are read whole have a limit",
       from: " || bufferedBytes + length > MAX_BUFFERED_BYTES) return undefined;",
       to: ") return undefined;",
-      tests: ["transport"],
+      tests: ["bodies"],
     },
     {
       promise: "a model may think for as long as it likes",
