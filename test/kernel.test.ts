@@ -162,6 +162,22 @@ describe.if(isRoot)("a kernel", () => {
     expect(exitCode).toBe(10);
   });
 
+  test.each([
+    [{ mlock: "EPERM" }, "mlock"],
+    [{ "madvise 2=16": "EINVAL" }, "MADV_DONTDUMP"],
+    [{ "madvise 2=18": "EINVAL" }, "MADV_WIPEONFORK"],
+  ])(
+    "that refuses the key's pages a protection (%j): a warning, and --strict refuses",
+    async (failing, call) => {
+      const message = `${call} failed for the pages the key was read into`;
+      const launcher = onKernel(failing as Record<string, string>);
+      expect((await startOn(launcher)).warnings).toEqual([`warning: ${message}`]);
+      const { exitCode, stderr } = await runProgram({ launcher, args: ["--strict"], input: "sk-x\n" });
+      expect(exitCode).toBe(11);
+      expect(stderr).toBe(`${PREFIX}error: ${message}\n`);
+    },
+  );
+
   test("without PR_SET_MDWE: one warning, and --strict refuses", async () => {
     const launcher = onKernel({ "prctl 0=65": "EINVAL" });
     const { warnings, sandbox } = await startOn(launcher);

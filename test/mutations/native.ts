@@ -9,6 +9,14 @@ const MUTATIONS: ByFile = {
       from: "libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)",
       to: "libc.mlockall(MCL_CURRENT | MCL_ONFAULT)",
       tests: ["memory"],
+      only: "every mapping",
+    },
+    {
+      promise: "all memory is locked, what was mapped before included",
+      from: "libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)",
+      to: "libc.mlockall(MCL_FUTURE | MCL_ONFAULT)",
+      tests: ["memory"],
+      only: "every mapping|idle",
     },
     {
       promise: "unreadable pages lie around the key's",

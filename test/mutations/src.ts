@@ -685,8 +685,7 @@ const MUTATIONS: ByFile = {
       from: "if (options.strict && missing.length > 0) throw",
       to: "if (false) throw",
       tests: ["kernel"],
-      known:
-        "a second time: what keeps mlock from two pages keeps mlockall from all of them, which --strict refuses before the key is read",
+      only: "the key's pages",
     },
     {
       promise: "the server-info file goes with a bug, too",
