@@ -103,6 +103,8 @@ async function firstFailure(
 }
 
 const directory = mkdtempSync(join(tmpdir(), "responses-api-proxy-mutations-"));
+process.on("exit", () => rmSync(directory, { recursive: true }));
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
 const outcomes: Outcome[] = [];
 const unmatched = new Set<string>();
 
@@ -132,30 +134,26 @@ function lineOf({ mutation: { file, promise, known }, noticedBy, seconds }: Outc
   return `${String(seconds).padStart(4)} s  ${file}: ${promise} | ${fate}`;
 }
 
-try {
-  // What fails unchanged proves nothing.
-  const workers = Math.min(availableParallelism() + 1, chosen.length);
-  const trees = Array.from({ length: workers }, (_, index) => copyTree(join(directory, String(index))));
-  await Promise.all(trees.map(build));
-  const files = [...new Set(chosen.flatMap(({ tests }) => tests))].filter((name) => !isSlow(name)).sort();
-  const parallel = [`--parallel=${workers}`, `--timeout=${TIMEOUT_MS}`];
-  const red = await failure(trees[0]!, ["test", ...parallel, ...files.map(pathOf)]);
-  if (red !== undefined) throw new Error(`red without any change:\n${red}`);
-  const queue = [...chosen];
-  await Promise.all(trees.map((tree) => work(tree, queue)));
-  const survived = outcomes.filter(({ noticedBy }) => noticedBy === undefined);
-  const unknown = survived.filter(({ mutation }) => mutation.known === undefined);
-  const better = outcomes.filter(
-    ({ noticedBy, mutation }) => noticedBy !== undefined && mutation.known !== undefined,
-  );
-  console.log(
-    `${outcomes.length} mutations, ${outcomes.length - survived.length} noticed, ${survived.length} not, of which ${unknown.length} are not known`,
-  );
-  for (const outcome of better)
-    console.log(`noticed after all, and need not be listed as known: ${lineOf(outcome)}`);
-  for (const outcome of unknown) console.log(lineOf(outcome));
-  for (const line of unmatched) console.log(line);
-  process.exitCode = unknown.length + unmatched.size > 0 ? 1 : 0;
-} finally {
-  rmSync(directory, { recursive: true });
-}
+// What fails unchanged proves nothing.
+const workers = Math.min(availableParallelism() + 1, chosen.length);
+const trees = Array.from({ length: workers }, (_, index) => copyTree(join(directory, String(index))));
+await Promise.all(trees.map(build));
+const files = [...new Set(chosen.flatMap(({ tests }) => tests))].filter((name) => !isSlow(name)).sort();
+const parallel = [`--parallel=${workers}`, `--timeout=${TIMEOUT_MS}`];
+const red = await failure(trees[0]!, ["test", ...parallel, ...files.map(pathOf)]);
+if (red !== undefined) throw new Error(`red without any change:\n${red}`);
+const queue = [...chosen];
+await Promise.all(trees.map((tree) => work(tree, queue)));
+const survived = outcomes.filter(({ noticedBy }) => noticedBy === undefined);
+const unknown = survived.filter(({ mutation }) => mutation.known === undefined);
+const better = outcomes.filter(
+  ({ noticedBy, mutation }) => noticedBy !== undefined && mutation.known !== undefined,
+);
+console.log(
+  `${outcomes.length} mutations, ${outcomes.length - survived.length} noticed, ${survived.length} not, of which ${unknown.length} are not known`,
+);
+for (const outcome of better)
+  console.log(`noticed after all, and need not be listed as known: ${lineOf(outcome)}`);
+for (const outcome of unknown) console.log(lineOf(outcome));
+for (const line of unmatched) console.log(line);
+process.exitCode = unknown.length + unmatched.size > 0 ? 1 : 0;
