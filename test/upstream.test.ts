@@ -1,8 +1,11 @@
 // What each request to the upstream says against a default of the runtime's, where the environment makes the default show.
 
 import { describe, expect, test } from "bun:test";
+import { createSecureServer } from "node:http2";
 
-import { CANARY_KEY, type Ended, runProgram } from "./harness/program.ts";
+import { makeAuthority, trust } from "./harness/certificates.ts";
+import { atEnd } from "./harness/cleanup.ts";
+import { CANARY_KEY, type Ended, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { OK, RawUpstream } from "./harness/upstream.ts";
 
 const SENDER = `${import.meta.dir}/harness/sender.ts`;
@@ -35,6 +38,27 @@ describe("a request to the upstream", () => {
     expect(again.stdout).toBe("TimeoutError\n");
     for (const answer of answers) answer();
     expect((await ours).stdout).toBe("200\n");
+  });
+
+  test("speaks HTTP/1.1, where others speak HTTP/2", async () => {
+    const authority = await makeAuthority();
+    const versions: string[] = [];
+    const options = { ...authority.server, allowHTTP1: true };
+    const server = createSecureServer(options, (request, response) => {
+      versions.push(request.httpVersion);
+      request.resume();
+      response.end("ok");
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    atEnd(() => void server.close());
+    const url = `https://localhost:${(server.address() as { port: number }).port}/v1/responses`;
+    const env = {
+      BUN_FEATURE_FLAG_EXPERIMENTAL_HTTP2_CLIENT: "1",
+      ...trust(authority, temporaryDirectory()),
+    };
+    expect((await run(plainly(url), env)).stdout).toBe("200\n");
+    expect((await run([SENDER, url, CANARY_KEY], env)).stdout).toBe("200\n");
+    expect(versions).toEqual(["2.0", "1.1"]);
   });
 
   test("is not printed, where others are", async () => {

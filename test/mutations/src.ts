@@ -218,9 +218,8 @@ const MUTATIONS: ByFile = {
       promise: "no request is sent twice (HTTP/2)",
       from: 'protocol: "http1.1",',
       to: "",
-      tests: ["http2"],
-      known:
-        "HTTP/1.1 is the default of Bun 1.4.5, and HTTP/2 an experiment that the clean environment does not allow; a later Bun may",
+      tests: ["upstream"],
+      only: "HTTP/1.1",
     },
     { promise: "no request is printed", from: "verbose: false,", to: "", tests: ["upstream"] },
     {
