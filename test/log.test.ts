@@ -328,3 +328,12 @@ test("no line can be forged: what a client sent is cut, and its control characte
   expect(totals).toContain("ended after");
   expect(rest).toEqual([]);
 });
+
+test("no line can be forged by the name of a file either", async () => {
+  const path = "/proc/a\nresponses-api-proxy: forged\u001b[31m\u202e/info.json";
+  const { exitCode, stderr } = await runProgram({ args: ["--server-info", path], input: "sk-x\n" });
+  expect(exitCode).toBe(1);
+  expect(stderr).toBe(
+    "responses-api-proxy: error: cannot write --server-info '/proc/a\\u000aresponses-api-proxy: forged\\u001b[31m\\u202e/info.json' (ENOENT)\n",
+  );
+});
