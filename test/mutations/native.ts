@@ -321,7 +321,6 @@ const MUTATIONS: ByFile = {
       to: "[1, WRITE_FILE | (0b1_1111_1111n << 4n)]",
       tests: ["sandbox"],
       only: "taken the process over",
-      known: "a second defence: seccomp has neither execve nor fork",
     },
     {
       promise: "no writing to files",
