@@ -56,11 +56,10 @@ export class SecretPages {
   }
 
   /**
-   * Overwrites the pages with random bytes, then with zeros, looks whether they are zero, and unmaps them.
-   * Both writes are calls into libc (getrandom, explicit_bzero), which no engine and no compiler leaves out.
+   * Overwrites the pages with zeros, looks whether they are zero, and unmaps them. The write is a call into libc (explicit_bzero), which no
+   * engine and no compiler leaves out.
    */
   wipe(): void {
-    libc.getrandom(this.#address, this.#length, 0);
     libc.explicit_bzero(this.#address, this.#length);
     if (!Buffer.alloc(this.bytes.length).equals(this.bytes))
       throw new Error("the key's pages were not wiped");

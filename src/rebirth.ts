@@ -5,7 +5,7 @@ import { becomeUser, keepMemoryLockCapability, type User } from "../native/crede
 import { closeOthersOnExec, replaceBy } from "../native/descriptors.ts";
 import { copyImage, executeCopy } from "../native/image.ts";
 import { EINVAL, ENOSYS, SystemCallError } from "../native/libc.ts";
-import { execute, forbidInspection, forbidNewPrivileges, limitCoreDumps } from "../native/process.ts";
+import { execute, forbidInspection, forbidNewPrivileges } from "../native/process.ts";
 import { openDumpDirectory } from "./dump-directory.ts";
 import {
   cleanEnvironment,
@@ -51,7 +51,6 @@ export function rebirth(options: Options, environment: Environment): never {
   const clean = cleanEnvironment(environment);
   const user = options.user === undefined ? undefined : resolveUser(options.user);
   if (user !== undefined) refuseWithoutRoot();
-  limitCoreDumps();
   refuseFewDescriptors();
   // As whoever starts it: a key file that only root can read serves --user, too. From here on it is standard input.
   if (options.keyFile !== undefined) replaceBy(0, openKeyFile(options.keyFile));

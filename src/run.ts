@@ -42,23 +42,20 @@ export async function run(options: Options, environment: Environment): Promise<v
   turnAwayWhenFull(server.port, server.closeIdle);
   const info =
     options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, server.port);
-  try {
-    process.on("exit", () => info?.remove());
-    reportStart(server.port, options, environment);
-    reportProtections(protections, missing);
-    reportSlips(options, environment);
-    manager.ready(server.port);
-    compileAsUsual();
-    const { cause, inFlight } = await ending.asked;
-    reportEnding(cause, inFlight ?? server.inFlight());
-    manager.stopping();
-    info?.remove();
-    await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
-    await Promise.race([journal.finish(), ending.insisted, Bun.sleep(MAX_FINISHING_MS)]);
-    journal.reportTotals();
-  } finally {
-    info?.remove();
-  }
+  // However the program ends; at the end that is asked for, once nobody new is let in.
+  process.on("exit", () => info?.remove());
+  reportStart(server.port, options, environment);
+  reportProtections(protections, missing);
+  reportSlips(options, environment);
+  manager.ready(server.port);
+  compileAsUsual();
+  const { cause, inFlight } = await ending.asked;
+  reportEnding(cause, inFlight ?? server.inFlight());
+  manager.stopping();
+  info?.remove();
+  await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
+  await Promise.race([journal.finish(), ending.insisted, Bun.sleep(MAX_FINISHING_MS)]);
+  journal.reportTotals();
 }
 
 /** The build has the start interpreted for longer (`--compile-jit-policy`, 0.4 ms of 15); what serves is compiled as it deserves. */

@@ -2,9 +2,10 @@
 // back, or else in memory.
 
 import { describe, expect, test } from "bun:test";
-import { chownSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { chownSync, closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
+import { libc } from "../native/libc.ts";
 import { inNamespace, onKernel } from "./harness/hosts.ts";
 import { lacks } from "./harness/needs.ts";
 import { installedBinary, Proxy } from "./harness/program.ts";
@@ -22,12 +23,24 @@ async function imageOf(binary: string, launcher: string[]): Promise<{ image: str
   expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
   const image = readlinkSync(`/proc/${proxy.pid}/exe`);
   expect(statSync(`/proc/${proxy.pid}/exe`).mode & 0o7777).toBe(0o111);
+  if (image === IN_MEMORY) expect(sealsOf(`/proc/${proxy.pid}/exe`) & ALL_SEALS).toBe(ALL_SEALS);
   const status = readFileSync(`/proc/${proxy.pid}/status`, "utf8");
   const { stderr } = await proxy.stop();
   expect(stderr).toContain("protections: not dumpable from exec, ");
   expect(stderr).toContain("could have taken the key's pipe over");
   return { image, shmemKb: Number(/^RssShmem:\s+(\d+) kB$/m.exec(status)![1]) };
 }
+
+/** F_GET_SEALS (fcntl(2)): which changes of a file in memory are impossible from now on. */
+function sealsOf(path: string): number {
+  const fd = openSync(path, "r");
+  const seals = libc.fcntl(fd, 1034, 0n);
+  closeSync(fd);
+  return seals;
+}
+
+/** F_SEAL_SEAL, SHRINK, GROW and WRITE; the kernel may add others. */
+const ALL_SEALS = 0xf;
 
 /** One that belongs to the user who starts it, as after npx. */
 function ownBinary(): string {

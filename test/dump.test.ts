@@ -284,6 +284,19 @@ test.skipIf(lacks("root", "mount namespaces"))(
   },
 );
 
+test("more at once than can be finished: those beyond 2,000 are given up with one warning, and leave nothing", async () => {
+  const directory = join(temporaryDirectory(), "dump");
+  const dumper = [`${import.meta.dir}/harness/dumper.ts`, directory, "2010"];
+  const { exitCode, stderr } = await runProgram({ binary: process.execPath, args: dumper, seconds: 30 });
+  expect(stderr).toMatch(
+    /^responses-api-proxy: warning: an exchange is not dumped \(002001-\d+-request: too many at once\)\n$/,
+  );
+  expect(exitCode).toBe(0);
+  const left = names(directory);
+  expect(left).toHaveLength(2000);
+  expect(left.filter((name) => !name.endsWith("-request.json"))).toEqual([]);
+});
+
 describe("the directory", () => {
   const refused = async (directory: string): Promise<string> => {
     const { exitCode, stderr } = await runProgram({

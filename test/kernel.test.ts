@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import { compare, inNamespace, onKernel } from "./harness/hosts.ts";
 import { lacks } from "./harness/needs.ts";
-import { Proxy, temporaryDirectory } from "./harness/program.ts";
+import { Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { ALICE, as } from "./harness/users.ts";
 
 const PREFIX = "responses-api-proxy: ";
@@ -124,6 +124,74 @@ describe.skipIf(lacks("root"))("a kernel (needs root)", () => {
       expect(of("kernel")).toMatchObject({ status: "fatal", advice: "Linux 5.11 or later is required" });
     },
   );
+
+  const POWERLESS: [
+    what: string,
+    failing: Record<string, string>,
+    limits: string[],
+    code: number,
+    error: string,
+  ][] = [
+    ["a process stays dumpable", { "prctl 0=4": "OK" }, [], 5, "the process cannot be made undumpable"],
+    ["no_new_privs is not to be had", { "prctl 0=38": "OK" }, [], 6, "no_new_privs cannot be set"],
+    [
+      "core files cannot be limited",
+      { "prlimit64 3=0": "OK" },
+      ["--core=4096:4096", "--nofile=1024:1024"],
+      7,
+      "core dumps cannot be forbidden",
+    ],
+  ];
+  test.each(POWERLESS)(
+    "on which %s, though it says so: no start",
+    async (_what, failing, limits, code, error) => {
+      const launcher = [...(limits.length > 0 ? ["prlimit", ...limits] : []), ...onKernel(failing)];
+      const { exitCode, stderr } = await runProgram({ launcher, input: "sk-x\n" });
+      expect(stderr).toStartWith(`${PREFIX}error: ${error}\n`);
+      expect(exitCode).toBe(code);
+    },
+  );
+
+  test("on which root stays root, though it says otherwise: it is seen before anything is done as that user", async () => {
+    const args = [`--user=${ALICE}`];
+    const { exitCode, stderr } = await runProgram({
+      launcher: onKernel({ setresuid: "OK" }),
+      args,
+      input: "sk-x\n",
+    });
+    expect(stderr).toStartWith(`${PREFIX}error: cannot become user ${ALICE} (Error)\n`);
+    expect(exitCode).toBe(10);
+  });
+
+  test.each([
+    [{ mlock: "EPERM" }, "mlock"],
+    [{ "madvise 2=16": "EINVAL" }, "MADV_DONTDUMP"],
+    [{ "madvise 2=18": "EINVAL" }, "MADV_WIPEONFORK"],
+  ])(
+    "that refuses the key's pages a protection (%j): a warning, and --strict refuses",
+    async (failing, call) => {
+      const message = `${call} failed for the pages the key was read into`;
+      const launcher = onKernel(failing as Record<string, string>);
+      expect((await startOn(launcher)).warnings).toEqual([`warning: ${message}`]);
+      const { exitCode, stderr } = await runProgram({ launcher, args: ["--strict"], input: "sk-x\n" });
+      expect(exitCode).toBe(11);
+      expect(stderr).toBe(`${PREFIX}error: ${message}\n`);
+    },
+  );
+
+  test("without PR_SET_MDWE: one warning, and --strict refuses", async () => {
+    const launcher = onKernel({ "prctl 0=65": "EINVAL" });
+    const { warnings, sandbox } = await startOn(launcher);
+    const [message, hint] = [
+      "memory can become executable (PR_SET_MDWE)",
+      "Linux 6.3 or later can forbid it",
+    ];
+    expect(warnings).toEqual([`warning: ${message}`, `hint: ${hint}`]);
+    expect(sandbox).toMatch(/^landlock\(abi \d+\)\+seccomp$/);
+    const { exitCode, stderr } = await runProgram({ launcher, args: ["--strict"], input: "sk-x\n" });
+    expect(exitCode).toBe(11);
+    expect(stderr).toBe(`${PREFIX}error: ${message}\n${PREFIX}hint: ${hint}\n`);
+  });
 
   test("on which all is missing: --strict names all of it", async () => {
     const launcher = ["prlimit", "--memlock=65536:65536", ...as(ALICE)];

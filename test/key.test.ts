@@ -1,7 +1,7 @@
 // The key from standard input: what is accepted, what is refused, and that no message repeats a byte of it.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { constants, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { inspect } from "node:util";
 
@@ -120,6 +120,7 @@ test.skipIf(lacks("/proc without hidepid"))(
       launcher: ["sh", "-c", `echo $$ >${pidFile}; exec "$0" "$@"`],
       args: [`--upstream-url=${upstream.url}`],
     });
+    pipe.doNotBlock();
     const pid = await until(
       () => existsSync(pidFile) && Number(readFileSync(pidFile, "utf8")),
       "a process ID",
@@ -129,6 +130,8 @@ test.skipIf(lacks("/proc without hidepid"))(
         () => pipe.unread() === 0 && awaitsKey(Number(pid)),
         "the program to wait for more of the key",
       );
+      const [, flags] = /^flags:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${pipe.reader}`, "utf8"))!;
+      expect(Number.parseInt(flags!, 8) & constants.O_NONBLOCK).toBe(constants.O_NONBLOCK);
       pipe.write(piece);
     }
     const proxy = await starting;
@@ -151,7 +154,8 @@ test("the value shows as [redacted] wherever a value can be shown by accident", 
     JSON.stringify(structuredClone({ ...authorization })),
   ];
   for (const text of shown) expect(text).not.toContain("secret");
-  expect(String(authorization)).toBe("[redacted]");
+  for (const show of [String, inspect, Bun.inspect]) expect(show(authorization)).toBe("[redacted]");
+  expect(JSON.stringify({ authorization })).toBe('{"authorization":"[redacted]"}');
   expect(authorization.exposeForUpstream()).toBe("Bearer sk-secret");
 });
 

@@ -256,7 +256,10 @@ describe("how an exchange ended", () => {
     if (leaving === "client") wire.socket.destroy();
     else connection!.reset();
     const [, how] = await proxy.waitForLine(/#1 [^\n]*: ([a-z ]+)\n/);
-    await proxy.stop();
+    const { stderr } = await proxy.stop();
+    // A client that leaves is no failed exchange, nor is an answer that breaks off once it has begun.
+    expect(stderr).not.toContain("exchange failed");
+    expect(stderr).toContain("1 exchanges (0 failed)");
     return how!;
   }
   const NEVER = (): void => {};
@@ -316,4 +319,13 @@ test("no line can be forged: what a client sent is cut, and its control characte
   expect(odd).toMatch(/^responses-api-proxy: 403, GET …: refused: \w+_refused$/u);
   expect(totals).toContain("ended after");
   expect(rest).toEqual([]);
+});
+
+test("no line can be forged by the name of a file either", async () => {
+  const path = "/proc/a\nresponses-api-proxy: forged\u001b[31m\u202e/info.json";
+  const { exitCode, stderr } = await runProgram({ args: ["--server-info", path], input: "sk-x\n" });
+  expect(exitCode).toBe(1);
+  expect(stderr).toBe(
+    "responses-api-proxy: error: cannot write --server-info '/proc/a\\u000aresponses-api-proxy: forged\\u001b[31m\\u202e/info.json' (ENOENT)\n",
+  );
 });

@@ -9,7 +9,7 @@ import { lacks } from "./harness/needs.ts";
 import { BARE_ENVIRONMENT, CANARY_KEY, Proxy } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
 import { ALICE, as, reachableBinary } from "./harness/users.ts";
-import { chunk, LAST_CHUNK, open, REQUEST, STREAM } from "./harness/wire.ts";
+import { chunk, LAST_CHUNK, open, REQUEST, roundTrip, STREAM } from "./harness/wire.ts";
 
 const args = [`--upstream-url=${new RawUpstream().url}`];
 
@@ -40,6 +40,14 @@ describe.skipIf(lacks("root"))("the key in memory (needs root)", () => {
     const proxy = await Proxy.start({ args });
     expect(scanMemory(proxy.pid, CANARY_KEY)).toEqual({ copies: 1, unlocked: 0 });
     expect(readFileSync(`/proc/${proxy.pid}/status`, "utf8")).not.toMatch(/^VmLck:\s+0 kB$/m);
+  });
+
+  test("every mapping that can be written is locked, those of threads that came later included", async () => {
+    const proxy = await Proxy.start({ args });
+    expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
+    const writable = mappingsWithFlags(proxy.pid, "wr");
+    expect(writable.length).toBeGreaterThan(10);
+    expect(writable.filter((block) => !/^VmFlags:.*\blo\b/m.test(block))).toEqual([]);
   });
 
   test("after 10,000 requests on 64 connections: no copy that is not locked", async () => {

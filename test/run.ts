@@ -7,10 +7,11 @@ import { join } from "node:path";
 
 import { readReport, showReport } from "./harness/report.ts";
 
-/** Slow by nature: 2 × 50 races, 35 s of silence, npm, builds, a browser, memory under load. `--fast` leaves them out; otherwise they are started first. */
+/** Slow by nature: 2 × 50 races, 35 s and 16 s of silence, npm, builds, a browser, memory under load. `--fast` leaves them out; otherwise they are started first. */
 const TAKE_LONG = [
   "test/races.test.ts",
   "test/quiet.test.ts",
+  "test/upstream.test.ts",
   "test/packages.test.ts",
   "test/memory.test.ts",
   "test/targets.test.ts",

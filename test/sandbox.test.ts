@@ -192,6 +192,8 @@ describe("one who has taken the process over", () => {
       ...(abi < 4 ? ["connect elsewhere", "bind elsewhere"] : []),
     ]);
     expect(by("ENOSYS").length).toBeGreaterThan(25);
+    // Not even an empty file was made.
+    expect(readdirSync(elsewhere)).toEqual([]);
     if (abi >= 3) expect(readFileSync(changed, "utf8")).toBe("content");
     expect(statSync(changed).mode & 0o777).toBe(0o644);
     // And it still does what it is for, its file included.

@@ -19,10 +19,10 @@ import { join } from "node:path";
 
 import { until } from "./harness/deadline.ts";
 import { lacks } from "./harness/needs.ts";
-import { Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
+import { isAlive, Proxy, runProgram, temporaryDirectory } from "./harness/program.ts";
 import { RawUpstream } from "./harness/upstream.ts";
 import { ALICE, BOB, reachableBinary } from "./harness/users.ts";
-import { open } from "./harness/wire.ts";
+import { chunk, open, REQUEST, STREAM } from "./harness/wire.ts";
 
 const upstream = new RawUpstream();
 
@@ -244,6 +244,20 @@ describe("is removed", () => {
     expect((await fetch(`${proxy.baseUrl}/shutdown`)).status).toBe(200);
     expect((await proxy.ended()).exitCode).toBe(0);
     expect(existsSync(file)).toBe(false);
+  });
+
+  test("at once, while what is in flight still ends", async () => {
+    const file = join(temporaryDirectory(), "server-info.json");
+    const slow = new RawUpstream({ answer: ({ write }) => write(STREAM + chunk("ok")) });
+    const proxy = await Proxy.start({ args: ["--server-info", file, `--upstream-url=${slow.url}`] });
+    const wire = await open(proxy.port, REQUEST);
+    await wire.until(/ok\r\n$/);
+    proxy.signal("SIGTERM");
+    await until(() => !existsSync(file), `${file} to go`);
+    expect(wire.closed).toBeUndefined();
+    expect(isAlive(proxy.pid)).toBe(true);
+    wire.socket.destroy();
+    expect((await proxy.ended()).exitCode).toBe(0);
   });
 
   test("but not when another has taken its place", async () => {

@@ -3,6 +3,10 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
+import { cString } from "../native/c-data.ts";
+import { connectDatagram } from "../native/datagram.ts";
+import { close } from "../native/files.ts";
+import { libc } from "../native/libc.ts";
 import { DatagramSocket } from "./harness/datagrams.ts";
 import { within } from "./harness/deadline.ts";
 import { Proxy, temporaryDirectory } from "./harness/program.ts";
@@ -53,6 +57,19 @@ describe("NOTIFY_SOCKET", () => {
       /warning: the service manager cannot be told \(NOTIFY_SOCKET, connect: ENAMETOOLONG\)\n/,
     );
     await proxy.stop();
+  });
+
+  test("that nobody reads from any more is a warning, and is not waited for", async () => {
+    const name = join(temporaryDirectory(), "notify");
+    const manager = new DatagramSocket(name);
+    const other = connectDatagram(name);
+    const MSG_DONTWAIT = 0x40;
+    while (libc.send(other, cString("x"), 1n, MSG_DONTWAIT) === 1n);
+    const proxy = await Proxy.start({ env: { NOTIFY_SOCKET: name } });
+    await proxy.waitForLine(/warning: the service manager cannot be told \(NOTIFY_SOCKET, send: EAGAIN\)\n/);
+    expect((await proxy.stop()).exitCode).toBe(0);
+    close(other);
+    expect(manager.received()).toBe("x");
   });
 
   test("with an abstract name is behind the sandbox: a warning, and nothing is sent", async () => {

@@ -1,10 +1,13 @@
 // Executes a command on what it takes for another kernel: some system calls fail, or do nothing ("OK"), or Landlock is an older
 // one. As root:
-// `bun kernel.ts '{"landlock_create_ruleset":"ENOSYS"}' COMMAND…` or `'{"landlockAbi":2}'` or `'{"execveat":"once EACCES"}'`.
+// `bun kernel.ts '{"landlock_create_ruleset":"ENOSYS"}' COMMAND…` or `'{"landlockAbi":2}'` or `'{"execveat":"once EACCES"}'`; only with a
+// certain value of an argument: `'{"prctl 0=4":"OK"}'`; or a call waits until a file is there: `'{"execveat":"once /tmp/go"}'`.
 //
-// A seccomp filter makes the calls fail. For the version of Landlock, and for a call that fails the first time only, it asks a second
-// process, which lives as long as the first. All else is the real kernel's doing: what an old Landlock cannot forbid is not forbidden.
+// A seccomp filter makes the calls fail. For the version of Landlock, and for a call that fails or waits the first time only, it asks a
+// second process, which lives as long as the first. All else is the real kernel's doing: what an old Landlock cannot forbid is not
+// forbidden.
 
+import { existsSync } from "node:fs";
 import { constants } from "node:os";
 
 import { check, libc, ptr, SystemCallError } from "../../native/libc.ts";
@@ -20,14 +23,17 @@ const NOTIF_RECV = 0xc0502100n;
 const NOTIF_SEND = 0xc0182101n;
 const IOCTL = process.arch === "arm64" ? 29n : 16n;
 /** Calls that the program makes by the libc's wrappers only. */
-const OTHERS: Record<string, number> = { mlockall: process.arch === "arm64" ? 230 : 151 };
+const OTHERS: Record<string, number> = {
+  mlockall: process.arch === "arm64" ? 230 : 151,
+  setresuid: process.arch === "arm64" ? 147 : 117,
+};
 const LISTENER = 3;
 const POLLIN = 1;
 const CONTINUE = 1;
 
 const [spec = "", ...command] = process.argv.slice(2);
 const ERRORS = constants.errno as Record<string, number>;
-if (spec === "answer") answer(Number(command[0]), Number(command[1]), ERRORS[command[2]!] ?? 0);
+if (spec === "answer") await answer(Number(command[0]), Number(command[1]), command[2]!);
 else begin(JSON.parse(spec));
 
 function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<string, string>): never {
@@ -39,10 +45,17 @@ function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<st
   const once = Object.values(failing).find((error) => error.startsWith("once "));
   const actionOf = (error: string): number =>
     error.startsWith("once ") ? USER_NOTIF : ERRNO | (error === "OK" ? 0 : ERRORS[error]!);
-  const failures = Object.entries(failing).flatMap(([name, error]) => [
-    unless(number(name), 1),
-    result(actionOf(error)),
-  ]);
+  const failures = Object.entries(failing).flatMap(([call, error]) => {
+    const [, name, index, value] = /^(\w+)(?: (\d)=(\d+))?$/.exec(call)!;
+    if (index === undefined) return [unless(number(name!), 1), result(actionOf(error))];
+    const argument = [
+      load(16 + 8 * Number(index)),
+      unless(Number(value), 1),
+      result(actionOf(error)),
+      load(0),
+    ];
+    return [unless(number(name!), argument.length), ...argument];
+  });
   // The question for the version has a 1 as its third argument.
   const version =
     landlockAbi === undefined
@@ -76,8 +89,12 @@ function install(
   return check("seccomp", libc.syscall(number, SET_MODE_FILTER, flags, BigInt(ptr(header)), 0n, 0n, 0n));
 }
 
-/** Answers each question until the process that asks is gone: with `value`, or if there is an `error`, with that at first. */
-function answer(parent: number, value: number, error: number): void {
+/**
+ * Answers each question until the process that asks is gone: with `value`, or if there is a `once`, with that error at first, or when the
+ * file of that name is there.
+ */
+async function answer(parent: number, value: number, once: string): Promise<void> {
+  const error = ERRORS[once] ?? 0;
   let isFirst = true;
   const poll = Buffer.alloc(1024);
   poll.writeInt32LE(LISTENER, 0);
@@ -92,10 +109,11 @@ function answer(parent: number, value: number, error: number): void {
     const reply = Buffer.alloc(1024);
     try {
       ioctl(NOTIF_RECV, question);
+      while (once.startsWith("/") && process.ppid === parent && !existsSync(once)) await Bun.sleep(2);
       // struct seccomp_notif_resp { __u64 id; __s64 val; __s32 error; __u32 flags; }
       question.copy(reply, 0, 0, 8);
-      if (error === 0) reply.writeBigInt64LE(BigInt(value), 8);
-      else if (isFirst) reply.writeInt32LE(-error, 16);
+      if (once === "") reply.writeBigInt64LE(BigInt(value), 8);
+      else if (isFirst && error !== 0) reply.writeInt32LE(-error, 16);
       else reply.writeUInt32LE(CONTINUE, 20);
       isFirst = false;
       ioctl(NOTIF_SEND, reply);

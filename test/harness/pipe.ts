@@ -7,11 +7,14 @@ import { join } from "node:path";
 import { atEnd } from "./cleanup.ts";
 import { temporaryDirectory } from "./program.ts";
 
-const { ioctl } = dlopen("libc.so.6", {
+const { fcntl, ioctl } = dlopen("libc.so.6", {
+  // int fcntl(int fd, int op, int flags)
+  fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
   // int ioctl(int fd, unsigned long request, int *count)
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
 }).symbols;
 
+const F_SETFL = 4;
 const FIONREAD = 0x541b;
 
 export class Pipe {
@@ -32,6 +35,11 @@ export class Pipe {
 
   write(text: string): void {
     writeSync(this.#writer, text);
+  }
+
+  /** Has reads return at once, for whoever has the reading end. (Bun.spawn makes a child's wait: Bun 1.4.5.) */
+  doNotBlock(): void {
+    if (fcntl(this.reader, F_SETFL, constants.O_NONBLOCK) !== 0) throw new Error("fcntl(F_SETFL) failed");
   }
 
   /** Bytes written that nobody has read yet. */

@@ -31,6 +31,16 @@ export function readReport(junit: string, expected: readonly string[]): Report {
   return report;
 }
 
+/** The names of the tests that failed, their groups' before their own. */
+export function readFailures(junit: string): string[] {
+  const cases = junit.matchAll(/<testcase ([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g);
+  return [...cases].flatMap(([, text, content = ""]) => {
+    if (!content.includes("<failure")) return [];
+    const { name = "", classname = "" } = attributes(text!);
+    return [[...classname.split(" > ").reverse(), name].filter((part) => part !== "").join(" > ")];
+  });
+}
+
 /** The report in lines: files by time, what was skipped by reason, and the totals last. */
 export function* showReport({ passed, failed, skipped, files }: Report): Generator<string> {
   for (const [file, seconds] of [...files].sort(([, a], [, b]) => b - a))

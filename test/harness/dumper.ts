@@ -1,0 +1,13 @@
+// Dumps that many requests at once, before any of their files can be finished, and waits for the files. Usage: bun dumper.ts DIRECTORY COUNT
+
+import { openDumpDirectory } from "../../src/dump-directory.ts";
+import { Dump } from "../../src/dump.ts";
+
+const [directory, count] = process.argv.slice(2) as [string, string];
+const dump = new Dump(openDumpDirectory(directory));
+for (let number = 1; number <= Number(count); number++) {
+  const exchange = dump.begin(number, new Request("http://127.0.0.1/v1/responses", { method: "POST" }));
+  exchange.sent(Buffer.from("{}"));
+  exchange.end();
+}
+await dump.close();

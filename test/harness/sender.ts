@@ -1,0 +1,18 @@
+// Sends one request through src/upstream.ts and prints the status of the answer, or why there is none: in an environment that the program
+// itself never has, because it starts again without it. Usage: bun sender.ts URL KEY
+
+import { causeOf } from "../../src/errors.ts";
+import { Authorization } from "../../src/key.ts";
+import { Upstream } from "../../src/upstream.ts";
+
+const [url, key] = process.argv.slice(2) as [string, string];
+const authorization = new Authorization(`Bearer ${key}`);
+const upstream = new Upstream({ upstreamUrl: new URL(url) }, authorization);
+const headers = new Headers({ authorization: authorization.exposeForUpstream() });
+const sent = upstream.send(headers, Buffer.from("hi"), new AbortController().signal);
+console.log(
+  await sent.then(
+    ({ status }) => status,
+    (error: unknown) => causeOf(error),
+  ),
+);
