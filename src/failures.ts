@@ -37,10 +37,14 @@ export function failedExchange(error: unknown, journal: Journal, signal?: AbortS
     answer.headers.set("retry-after", "1");
     warnOfFull();
   } else {
-    terminal.error(`exchange failed: ${message}`, { event: "failure", status, code });
+    const more = ON_THE_WAY.includes(code) ? " (responses-api-proxy doctor says more)" : "";
+    terminal.error(`exchange failed: ${message}${more}`, { event: "failure", status, code });
   }
   return answer;
 }
+
+/** What the one who runs the proxy can look into: doctor goes the same way, step by step. */
+const ON_THE_WAY: ErrorCode[] = ["upstream_unreachable", "upstream_certificate", "upstream_tls"];
 
 type Explanation = { status: number; code: ErrorCode; message: string };
 
@@ -68,7 +72,21 @@ const EXPLANATIONS: [causes: RegExp, status: number, code: ErrorCode, before: st
     "; nothing was sent",
   ],
   [
-    /^(ECONNREFUSED|ConnectionRefused|FailedToOpenSocket|ENOTFOUND|EAI_|ENETUNREACH|EHOSTUNREACH|ERR_PROXY|DNS)/,
+    /^(ENOTFOUND|EAI_|DNS)/,
+    502,
+    "upstream_unreachable",
+    "the upstream's name could not be resolved",
+    "; nothing was sent",
+  ],
+  [
+    /^ERR_PROXY/,
+    502,
+    "upstream_unreachable",
+    "the proxy that HTTPS_PROXY names does not connect to the upstream",
+    "; nothing was sent",
+  ],
+  [
+    /^(ECONNREFUSED|ConnectionRefused|FailedToOpenSocket|ENETUNREACH|EHOSTUNREACH)/,
     502,
     "upstream_unreachable",
     "the upstream could not be reached",
