@@ -133,6 +133,7 @@ export const ENOENT = 2;
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const EACCES = 13;
+export const EBADFD = 77;
 export const EINVAL = 22;
 export const EROFS = 30;
 export const ENOSYS = 38;

@@ -5,6 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { chownSync, closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 
+import { landlockAbi } from "../native/landlock.ts";
 import { libc } from "../native/libc.ts";
 import { inNamespace, onKernel } from "./harness/hosts.ts";
 import { lacks } from "./harness/needs.ts";
@@ -27,6 +28,8 @@ async function imageOf(binary: string, launcher: string[]): Promise<{ image: str
   const status = readFileSync(`/proc/${proxy.pid}/status`, "utf8");
   const { stderr } = await proxy.stop();
   expect(stderr).toContain("protections: not dumpable from exec, ");
+  // Wherever the copy lies, the sandbox is whole.
+  if (landlockAbi() > 0) expect(stderr).toContain(`sandbox landlock(abi ${landlockAbi()})+seccomp`);
   expect(stderr).toContain("could have taken the key's pipe over");
   return { image, shmemKb: Number(/^RssShmem:\s+(\d+) kB$/m.exec(status)![1]) };
 }
