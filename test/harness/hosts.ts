@@ -3,6 +3,7 @@
 import { expect } from "bun:test";
 
 import { type Ended, runProgram } from "./program.ts";
+import { reachableBinary } from "./users.ts";
 
 /** A kernel on which these system calls fail, or whose Landlock is of that ABI. */
 export function onKernel(spec: Record<string, string | number>): string[] {
@@ -23,13 +24,14 @@ export async function compare(
   args: readonly string[] = [],
 ): Promise<{ started: Ended; strictly: Ended; of: (id: string) => Found | undefined; verdict: Verdict }> {
   const upstream = "--upstream-url=http://127.0.0.1:1/v1/responses";
+  const binary = reachableBinary();
   // Nobody is there for doctor to reach, which is no matter of starting.
-  const asked = await runProgram({ launcher, args: ["doctor", "--json", upstream, ...args] });
+  const asked = await runProgram({ binary, launcher, args: ["doctor", "--json", upstream, ...args] });
   expect(asked.stderr).toBe("");
   const { starts, startsStrictly, checks } = JSON.parse(asked.stdout) as Verdict & { checks: Found[] };
   // Without a key a start comes as far as asking for it, if it comes so far.
-  const started = await runProgram({ launcher, args: [upstream, ...args] });
-  const strictly = await runProgram({ launcher, args: [upstream, "--strict", ...args] });
+  const started = await runProgram({ binary, launcher, args: [upstream, ...args] });
+  const strictly = await runProgram({ binary, launcher, args: [upstream, "--strict", ...args] });
   const wantsKey = ({ stderr }: Ended): boolean => stderr.includes("standard input has no key in it");
   expect({ starts, startsStrictly }).toEqual({
     starts: wantsKey(started),
