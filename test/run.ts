@@ -7,7 +7,10 @@ import { join } from "node:path";
 
 import { readReport, showReport } from "./harness/report.ts";
 
-/** Slow by nature: 2 × 50 races, 35 s and 16 s of silence, npm, builds, a browser, memory under load. `--fast` leaves them out; otherwise they are started first. */
+/**
+ * Slow by nature: 2 × 50 races, 35 s and 16 s of silence, npm, builds, a browser, memory under load, made-up machines,
+ * many starts in a row. `--fast` leaves them out; otherwise they are started first.
+ */
 const TAKE_LONG = [
   "test/races.test.ts",
   "test/quiet.test.ts",
@@ -17,6 +20,9 @@ const TAKE_LONG = [
   "test/targets.test.ts",
   "test/browser.test.ts",
   "test/fuzz.test.ts",
+  "test/kernel.test.ts",
+  "test/host.test.ts",
+  "test/full.test.ts",
 ];
 
 const words = process.argv.slice(2);
