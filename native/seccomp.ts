@@ -77,11 +77,7 @@ export function filter(architecture: Architecture, pid: number): Instruction[] {
   const argument = (index: number): Instruction => load(OFFSET_ARGUMENTS + 8 * index);
   /** Allowed with one of these values in an argument, else EPERM. */
   const oneOf = (name: SyscallName, index: number, values: readonly number[]): Instruction[] =>
-    onlyFor(number(name), [
-      argument(index),
-      ...values.flatMap((value) => [ifEqual(value), result("allow")]),
-      result("EPERM"),
-    ]);
+    onlyFor(number(name), [argument(index), ...refuseUnlessOneOf(values), result("allow")]);
   /** EPERM with one of these bits in an argument, else allowed. */
   const without = (name: SyscallName, index: number, bits: number): Instruction[] =>
     onlyFor(number(name), [argument(index), ifAnyBit(bits), result("EPERM"), result("allow")]);
@@ -102,8 +98,8 @@ export function filter(architecture: Architecture, pid: number): Instruction[] {
       argument(2),
       ...refuseUnlessOneOf(SOCKET_PROTOCOLS),
       argument(0),
-      ...SOCKET_DOMAINS.flatMap((value) => [ifEqual(value), result("allow")]),
-      result("EPERM"),
+      ...refuseUnlessOneOf(SOCKET_DOMAINS),
+      result("allow"),
     ]),
     ...oneOf("fcntl", 1, FCNTL_COMMANDS),
     ...oneOf("ioctl", 1, IOCTL_REQUESTS),
