@@ -1,10 +1,9 @@
 // What the host must give every start: descriptors, a null device, and 127.0.0.1.
 
-import { connect, createServer, type Server, type Socket } from "node:net";
-
 import { checkNull } from "../native/descriptors.ts";
 import { raiseFileLimit } from "../native/process.ts";
 import { type Check, fatal, ok, warning } from "./checks.ts";
+import { connect } from "./connection.ts";
 import { causeOf } from "./errors.ts";
 import { MIN_DESCRIPTORS, NULL_HINT } from "./harden.ts";
 
@@ -35,37 +34,20 @@ function describeNull(): Check {
 
 /** Listens there as the proxy does, and connects as a client does. */
 async function describeLoopback(): Promise<Check> {
-  let server: Server;
+  let server: Bun.TCPSocketListener;
   try {
-    server = await listen();
+    server = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => {} } });
   } catch (error) {
     const found = `cannot listen on 127.0.0.1 (${causeOf(error)})`;
     return fatal("loopback", found, "ip addr add 127.0.0.1/8 dev lo; ip link set lo up");
   }
   try {
-    const { port } = server.address() as { port: number };
-    await settled(connect({ host: "127.0.0.1", port }), "connect");
+    (await connect(["127.0.0.1"], server.port)).destroy();
     return ok("loopback", "127.0.0.1 can be listened on, and reached");
   } catch (error) {
     const found = `127.0.0.1 can be listened on, and not reached (${causeOf(error)})`;
     return warning("loopback", found, "no client would reach the proxy: ip link set lo up");
   } finally {
-    server.close();
+    server.stop(true);
   }
-}
-
-async function listen(): Promise<Server> {
-  const server = createServer((socket) => socket.destroy());
-  server.listen(0, "127.0.0.1");
-  return await settled(server, "listening");
-}
-
-/** The same once the event has come; a socket is closed then. Rejects with what went wrong. */
-function settled<T extends Server | Socket>(emitter: T, event: string): Promise<T> {
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  emitter.once("error", reject).once(event, () => {
-    if ("destroy" in emitter) emitter.destroy();
-    resolve(emitter);
-  });
-  return promise;
 }
