@@ -44,9 +44,10 @@ const definesOf = (cpu: string): string[] => [
   `--define=process.platform="linux"`,
 ];
 
-/** Compiles the program for this machine into `outfile`, around the runtime that runs this. Throws if that fails. */
-function compile(outfile: string): void {
-  run(["build", "src/main.ts", ...FLAGS, ...definesOf(process.arch), `--outfile=${outfile}`]);
+/** Compiles the program into `outfile`, for that processor and around that runtime; for this machine, around the one that runs this. Throws if that fails. */
+function compile(outfile: string, cpu: string = process.arch, runtime?: string): void {
+  const around = runtime === undefined ? [] : [`--compile-executable-path=${runtime}`];
+  run(["build", "src/main.ts", ...FLAGS, ...definesOf(cpu), ...around, `--outfile=${outfile}`]);
 }
 
 /** Compiles every target's program into the directory, with SHA256SUMS of them. Throws if that fails. */
@@ -56,8 +57,7 @@ export async function compileAll(directory = DIST): Promise<void> {
   for (const target of TARGETS) {
     // Always under the same name, because the name is compiled in, and then renamed: the same source, the same bytes.
     const outfile = `${runtimes}/${NAME}`;
-    const runtime = `--compile-executable-path=${runtimes}/node_modules/${target.runtime}/bin/bun`;
-    run(["build", "src/main.ts", ...FLAGS, ...definesOf(target.cpu), runtime, `--outfile=${outfile}`]);
+    compile(outfile, target.cpu, `${runtimes}/node_modules/${target.runtime}/bin/bun`);
     renameSync(outfile, programOf(target, directory));
   }
   rmSync(runtimes, { recursive: true });
