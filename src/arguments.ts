@@ -1,7 +1,7 @@
 // Raw arguments → the flags that were given, each known and given once. What their values mean is for options.ts.
 
 import { type CommandName, COMMANDS, FLAGS, isCommand } from "./cli.ts";
-import { EXIT, UserError } from "./errors.ts";
+import { EXIT, PIPE_IT_IN, UserError } from "./errors.ts";
 import { fromElsewhere, isKeyFlag, nearest } from "./nearest.ts";
 
 export type Flag = keyof typeof FLAGS;
@@ -99,8 +99,6 @@ function unknownFlag(flag: string, table: FlagTable, value: string | undefined):
 function isKeyLike(word: string): boolean {
   return /^(sk-|Bearer)/i.test(word);
 }
-
-const PIPE_IT_IN = "pipe the key in: printenv OPENAI_API_KEY | env -u OPENAI_API_KEY responses-api-proxy";
 
 /** The commonest mistake of all, whose value must not be repeated on a terminal. */
 function keyAsArgument(): UserError {

@@ -20,7 +20,7 @@ export const EXIT = {
   newPrivileges: 6,
   /** Core dumps could not be forbidden. */
   coreDumps: 7,
-  /** The limit on open files could not be raised. */
+  /** The limit on open files is too low, or could not be raised. */
   fileLimit: 8,
   /** Memory could not be locked, and --require-mlock was given. */
   memoryLock: 9,
@@ -33,6 +33,10 @@ export const EXIT = {
 } as const;
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** What to do about a key that did not come, or came another way. */
+export const PIPE_IT_IN =
+  "pipe the key in: printenv OPENAI_API_KEY | env -u OPENAI_API_KEY responses-api-proxy";
 
 /** An error to be shown to a person as it is: lower case, no full stop, nothing from standard input, a header or a body. */
 export class UserError extends Error {

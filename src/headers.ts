@@ -53,8 +53,8 @@ export function toClient(upstream: Headers): void {
 
 /**
  * Whether the end of an HTTP/1.x answer can be told from a break: by a length, or by chunks as the last of its codings
- * (RFC 9112 §6.3). One that ends where its
- * connection ends cannot, and Bun 1.4.5 takes a reset, and TLS without close_notify, for that end.
+ * (RFC 9112 §6.3). One that ends where its connection ends cannot, and Bun 1.4.5 takes a reset, and TLS without close_notify, for
+ * that end.
  */
 export function hasCertainEnd({
   status,

@@ -11,7 +11,7 @@
 import { isTerminal, readInto } from "../native/descriptors.ts";
 import { SystemCallError } from "../native/libc.ts";
 import { SecretPages } from "../native/memory.ts";
-import { UserError } from "./errors.ts";
+import { PIPE_IT_IN, UserError } from "./errors.ts";
 
 /** Room for `Bearer <key>`; the longest key known (a service account's) has 168 characters. */
 export const MAX_AUTHORIZATION_BYTES = 4096;
@@ -19,7 +19,6 @@ const PREFIX = "Bearer ";
 const LF = 0x0a;
 const CR = 0x0d;
 
-const PIPE_IT_IN = "pipe the key in: printenv OPENAI_API_KEY | env -u OPENAI_API_KEY responses-api-proxy";
 const NOTHING_CAME = [
   "nothing came before the first newline: is OPENAI_API_KEY set and exported here, or the file empty?",
   "in GitHub Actions a pull request from a fork gets no secrets",

@@ -1,7 +1,7 @@
 // What is no obstacle to a start, and yet hardly what was meant: told when the proxy starts.
 
-import { AT_FDCWD, close, O_NONBLOCK, O_RDONLY, openUnless } from "../native/files.ts";
-import { ENOENT, SystemCallError } from "../native/libc.ts";
+import { O_NONBLOCK, O_RDONLY, whyNotOpened } from "../native/files.ts";
+import { SystemCallError } from "../native/libc.ts";
 import { type Environment, ignoredProxies } from "./environment.ts";
 import { isLoopback, type Options } from "./options.ts";
 import * as terminal from "./terminal.ts";
@@ -41,13 +41,6 @@ export function likelierUpstream({ origin, pathname }: URL): string | undefined 
 
 /** The system's name for why a file or directory cannot be opened to be read, undefined where it can. */
 function whyUnreadable(path: string): string | undefined {
-  try {
-    const fd = openUnless(ENOENT, AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
-    if (fd === undefined) return "ENOENT";
-    close(fd);
-    return undefined;
-  } catch (error) {
-    if (error instanceof SystemCallError) return error.code;
-    throw error;
-  }
+  const errno = whyNotOpened(path, O_RDONLY | O_NONBLOCK);
+  return errno === 0 ? undefined : new SystemCallError("open", errno).code;
 }

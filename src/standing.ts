@@ -54,6 +54,13 @@ export async function standing(
   return { alive: true, port, pid, version, since: isOurs(pid) ? since : undefined };
 }
 
+/** What to do about a file that is not believed. */
+export function hintsFor({ owner }: Standing & { alive: false }): string[] {
+  return owner === undefined
+    ? []
+    : [`whoever can write there could have put it there; --of-user=${owner} believes that user`];
+}
+
 /** Whether that process is called what harden.ts calls ours: in another PID namespace the number is another process's. */
 function isOurs(pid: number): boolean {
   return readOrNothing(`/proc/${pid}/comm`) === "responses-proxy\n";

@@ -2,7 +2,7 @@
 
 import { quote } from "./arguments.ts";
 import { EXIT, type ExitCode, UserError } from "./errors.ts";
-import { type Standing, standing } from "./standing.ts";
+import { hintsFor, type Standing, standing } from "./standing.ts";
 import * as terminal from "./terminal.ts";
 
 const TIMEOUT_MS = 2000;
@@ -28,13 +28,6 @@ function notAlive(file: string, found: Standing & { alive: false }): UserError {
   const { stale, reason } = found;
   const message = stale ? `${quote(file)} is stale: ${reason}` : `no proxy by ${quote(file)}: ${reason}`;
   return new UserError(message, undefined, hintsFor(found));
-}
-
-/** What to do about a file that is not believed. */
-export function hintsFor({ owner }: Standing & { alive: false }): string[] {
-  return owner === undefined
-    ? []
-    : [`whoever can write there could have put it there; --of-user=${owner} believes that user`];
 }
 
 function toJson(found: Standing): object {

@@ -2,8 +2,7 @@
 
 import { quote } from "./arguments.ts";
 import { EXIT, type ExitCode, UserError } from "./errors.ts";
-import { standing } from "./standing.ts";
-import { hintsFor } from "./status.ts";
+import { hintsFor, standing } from "./standing.ts";
 import * as terminal from "./terminal.ts";
 
 const LOOK_EVERY_MS = 10;
