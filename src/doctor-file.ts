@@ -6,6 +6,7 @@ import { readLink } from "../native/files.ts";
 import { type Check, fatal, ok, strictly, warning } from "./checks.ts";
 import { causeOf } from "./errors.ts";
 import { dirname } from "./paths.ts";
+import { EXECUTABLE_NEEDED } from "./rebirth.ts";
 
 const SELF = "/proc/self/exe";
 const INSTALL =
@@ -23,11 +24,7 @@ export function checkFile({ startedByRoot }: { startedByRoot: boolean }): Check[
   return [
     may("X_OK")
       ? ok("file-executable", path)
-      : fatal(
-          "file-executable",
-          `this user cannot execute ${path}`,
-          "the user the proxy runs as must be able to: chgrp GROUP and chmod 0710",
-        ),
+      : fatal("file-executable", `this user cannot execute ${path}`, EXECUTABLE_NEEDED),
     describeReadable(isRoot, startedByRoot),
     isRoot || !may("W_OK")
       ? ok("file-writable", isRoot ? "by root, as every file" : "not by this user")

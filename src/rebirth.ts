@@ -81,6 +81,10 @@ export function rebirth(options: Options, environment: Environment): never {
   }
 }
 
+/** For --user, which leaves no supplementary groups. */
+export const EXECUTABLE_NEEDED =
+  "the user it runs as must be able to execute its file: chmod 0711, without setcap; of that user's groups only the primary one counts";
+
 /** The kernel that has all the proxy cannot do without: close_range(2) with CLOSE_RANGE_CLOEXEC. */
 export const KERNEL_NEEDED = "Linux 5.11 or later is required";
 
@@ -90,7 +94,7 @@ function hintFor(error: unknown): string | undefined {
     error.call === "close_range" &&
     (error.errno === EINVAL || error.errno === ENOSYS);
   if (isTooOld) return KERNEL_NEEDED;
-  return causeOf(error) === "EACCES" ? "the user it runs as must be able to execute its file" : undefined;
+  return causeOf(error) === "EACCES" ? EXECUTABLE_NEEDED : undefined;
 }
 
 function dropRoot(user: User): void {

@@ -10,7 +10,7 @@ const MAX_FILE_BYTES = 4096;
 /** What the file says. */
 export type ServerInfo = { port: number; pid: number; uid: number; modified: Date };
 
-/** Why it says nothing; `owner` could have put it there, and is not trusted. */
+/** Why it says nothing; `owner` could have put it there, and is not trusted. None where it is not one user only. */
 export type Unbelieved = { reason: string; owner?: number };
 
 /** Reads the file if nobody but the trusted users could have put it there. */
@@ -30,7 +30,8 @@ export function readServerInfo(file: string, trusted: readonly number[]): Server
       directory.close();
     }
   } catch (error) {
-    if (error instanceof OthersError) return { reason: error.message, owner: error.owner };
+    if (error instanceof OthersError)
+      return { reason: error.message, ...(error.owner === undefined ? {} : { owner: error.owner }) };
     if (!(error instanceof SystemCallError)) throw error;
     return {
       reason: error.code === "ENOENT" ? "there is no such file" : `it cannot be read (${error.code})`,
@@ -52,7 +53,7 @@ function parseServerInfo(fd: number, trusted: readonly number[]): ServerInfo | U
 class OthersError extends Error {
   constructor(
     message: string,
-    readonly owner: number,
+    readonly owner?: number,
   ) {
     super(message);
   }
@@ -66,7 +67,7 @@ function refuseOthers(step: string, { kind, uid, mode }: FileStatus, trusted: re
   if (!trusted.includes(uid)) throw new OthersError(`${nameOf(step, kind)} is user ${uid}'s`, uid);
   const isOpen = kind !== "symlink" && (mode & WRITABLE_BY_OTHERS) !== 0;
   if (isOpen && !(kind === "directory" && (mode & STICKY) !== 0))
-    throw new OthersError(`others may write to ${nameOf(step, kind)}`, uid);
+    throw new OthersError(`others may write to ${nameOf(step, kind)}`);
 }
 
 const nameOf = (step: string, kind: FileStatus["kind"]): string =>

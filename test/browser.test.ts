@@ -58,6 +58,7 @@ function site(proxy: string): { url: string; done: Promise<void>; asked: string[
 
 /** Opens a URL as if it had been typed, in a new profile; the browser is gone after the test file. */
 function browse(url: string): void {
+  const directory = temporaryDirectory();
   const flags = [
     "--headless",
     "--no-sandbox",
@@ -68,9 +69,11 @@ function browse(url: string): void {
     "--disable-component-update",
     "--disable-sync",
     "--remote-debugging-port=0",
-    `--user-data-dir=${temporaryDirectory()}/profile`,
+    `--user-data-dir=${directory}/profile`,
   ];
-  const child = Bun.spawn(["chromium", ...flags, url], { stdout: "ignore", stderr: "ignore" });
+  // Killed as it is, it leaves what it has in TMPDIR.
+  const env = { ...process.env, TMPDIR: directory };
+  const child = Bun.spawn(["chromium", ...flags, url], { env, stdout: "ignore", stderr: "ignore" });
   atEnd(() => {
     child.kill("SIGKILL");
     return child.exited;

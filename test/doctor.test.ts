@@ -194,7 +194,12 @@ describe("of the user, the file and the limits", () => {
       const { exitCode, report, of } = await doctor({ binary: closed, args });
       expect({ exitCode, starts: report.starts }).toEqual({ exitCode: 1, starts: false });
       expect(of("file-executable")!.status).toBe("fatal");
-      expect((await runProgram({ binary: closed, args: [...args, UPSTREAM] })).exitCode).toBe(3);
+      const { exitCode: startExitCode, stderr } = await runProgram({
+        binary: closed,
+        args: [...args, UPSTREAM],
+      });
+      expect(startExitCode).toBe(3);
+      expect(stderr).toContain(`hint: ${of("file-executable")!.advice}\n`);
     },
   );
 

@@ -66,6 +66,11 @@ const PASSING: Passing[] = [
   ["Host LOCALHOST with a port", { host: "LOCALHOST:1" }],
   ["Host [::1]", { host: "[::1]" }],
   ["Host [::1] with a port", { host: "[::1]:65535" }],
+  [
+    "198 fields",
+    { fields: Array<string>(196).fill("X-A: 1") },
+    { "x-a": Array<string>(196).fill("1").join(", ") },
+  ],
   ["HTTP/1.0 with a Host", { line: "POST /v1/responses HTTP/1.0" }],
   ["the absolute form of ourselves", { line: "POST http://127.0.0.1/v1/responses HTTP/1.1" }],
   ["HTTP-Referer, a field of its own", { fields: ["HTTP-Referer: a"] }, { "http-referer": "a" }],
@@ -294,6 +299,8 @@ const MALFORMED: [name: string, wire: string, answer: RegExp][] = [
     /^HTTP\/1\.1 400 /,
   ],
   ["HTTP/2.0 in the request line", request({ line: "POST /v1/responses HTTP/2.0" }), /^HTTP\/1\.1 505 /],
+  // Host and Content-Length are two more.
+  ["199 fields", request({ fields: Array<string>(197).fill("X-A: 1") }), /^HTTP\/1\.1 431 /],
   ["fields of more than 64 KiB", request({ fields: [`X-A: ${"a".repeat(66_000)}`] }), /^HTTP\/1\.1 431 /],
   ["a method of small letters", request({ line: "post /v1/responses HTTP/1.1" }), /^$/],
 ];

@@ -215,15 +215,19 @@ describe("status", () => {
   );
 
   describe.skipIf(lacks("root"))("of a file that another user could have put there (needs root)", () => {
-    /** A proxy of ALICE's whose file is in `directory`, and what `status` and `wait` say of it, with more arguments. */
-    async function told(prepare: (directory: string) => string, max = "0"): Promise<string[]> {
+    /** What `status` and `wait` say of a file, written here and then given another owner or place. */
+    async function told(arrange: (directory: string, file: string) => string, max = "0"): Promise<string[]> {
       const directory = temporaryDirectory();
-      const file = prepare(directory);
-      writeFileSync(file, `{"port":${impostor()},"pid":${process.pid}}\n`, { flag: "a" });
+      const written = join(directory, "info.json");
+      writeFileSync(written, `{"port":${impostor()},"pid":${process.pid}}\n`);
+      const file = arrange(directory, written);
       const said = [];
       for (const command of [["status"], ["wait", `--max=${max}`]]) {
         const { exitCode, stdout, stderr } = await runProgram({ args: [...command, file] });
         expect(stdout === "").toBe(exitCode !== 0);
+        // Only if one user could have put it there does believing that user help.
+        const owner = / is user (\d+)'s\n/.exec(stderr)?.[1];
+        expect(/--of-user=(\d+)/.exec(stderr)?.[1]).toBe(owner!);
         said.push(stdout + stderr.split("\n")[0]!.replace(/ in 0 s/, ""));
       }
       // Both for the same reason, or both not.
@@ -232,52 +236,50 @@ describe("status", () => {
       else expect(said[1]).toMatch(/^http:\/\/127\.0\.0\.1:\d+\n$/);
       return [said[0]!];
     }
-    const PLACES: [where: string, prepare: (directory: string) => string, reason: RegExp | undefined][] = [
+    const PLACES: [where: string, arrange: (directory: string, file: string) => string, reason: RegExp][] = [
       [
         "of theirs, in a sticky directory such as /tmp",
-        (directory) => {
+        (directory, file) => {
           chmodSync(directory, 0o1777);
-          writeFileSync(join(directory, "info.json"), "");
-          chownSync(join(directory, "info.json"), BOB, BOB);
-          return join(directory, "info.json");
+          chownSync(file, BOB, BOB);
+          return file;
         },
         /the file is user 61235's$/,
       ],
       [
         "in a directory that others may write in",
-        (directory) => {
+        (directory, file) => {
           chmodSync(directory, 0o777);
-          return join(directory, "info.json");
+          return file;
         },
         /others may write to the directory /,
       ],
       [
         "in a directory of theirs",
-        (directory) => {
+        (directory, file) => {
           chownSync(directory, BOB, BOB);
-          return join(directory, "info.json");
+          return file;
         },
         /the directory \S+ is user 61235's$/,
       ],
       [
         "below a symlink of theirs",
         (directory) => {
-          mkdirSync(join(directory, "real"));
-          symlinkSync("real", join(directory, "way"));
+          symlinkSync(".", join(directory, "way"));
           lchownSync(join(directory, "way"), BOB, BOB);
           return join(directory, "way/info.json");
         },
         /the symlink \S+ is user 61235's$/,
       ],
     ];
-    test.each(PLACES)("%s: not believed", async (_where, prepare, reason) => {
-      expect(await told(prepare)).toEqual([expect.stringMatching(reason!)]);
+    test.each(PLACES)("%s: not believed", async (_where, arrange, reason) => {
+      expect(await told(arrange)).toEqual([expect.stringMatching(reason)]);
     });
 
     test("of one's own in a sticky directory: believed", async () => {
-      const said = await told((directory) => {
+      const said = await told((directory, file) => {
         chmodSync(directory, 0o1777);
-        return join(directory, "info.json");
+        return file;
       }, "10s");
       expect(said[0]).toStartWith(`responses-api-proxy ${version} on http://127.0.0.1:`);
     });

@@ -51,9 +51,15 @@ describe.skipIf(lacks("systemd-analyze"))("the systemd unit (needs systemd-analy
     expect(Number(exposure)).toBeLessThanOrEqual(2.0);
   });
 
+  test("can be installed beside the README's group: systemd makes no user of a group's name", () => {
+    const [, group] = /groupadd --system (\S+)/.exec(readFileSync("README.md", "utf8"))!;
+    expect(unit).toMatch(/^DynamicUser=yes$/m);
+    expect(group).not.toBe(/^User=(\S+)$/m.exec(unit)?.[1] ?? basename(UNIT, ".service"));
+  });
+
   test("has nothing that systemd minds, and starts the program with flags it has", async () => {
     const file = join(temporaryDirectory(), basename(UNIT));
-    const here = unit.replace("/usr/local/bin/responses-api-proxy", reachableBinary());
+    const here = unit.replace(/^ExecStart=\S+/m, `ExecStart=${reachableBinary()}`);
     writeFileSync(file, here);
     expect(await analyze("verify", file)).toBe("");
     writeFileSync(file, here.replace("Type=notify", "Type=notfy"));
