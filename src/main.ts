@@ -1,14 +1,14 @@
 #!/usr/bin/env bun
 // The entry point, and the only place that exits: options → rebirth → run; whatever is thrown → message and exit code.
 
-import { wordsAsFlags } from "./arguments.ts";
-import { isCommand, usage, versionLine } from "./cli.ts";
-import { EXIT, type ExitCode, UserError } from "./errors.ts";
-import { parseOptions } from "./options.ts";
-import { isReborn, rebirth } from "./rebirth.ts";
+import { EXIT, type ExitCode, UserError } from "./base/errors.ts";
+import * as terminal from "./base/terminal.ts";
+import { wordsAsFlags } from "./input/arguments.ts";
+import { isCommand, usage, versionLine } from "./input/flags.ts";
+import { parseOptions } from "./input/options.ts";
+import { reportIgnoredProxies } from "./input/slips.ts";
+import { isReborn, rebirth } from "./lockdown/reexec.ts";
 import { run } from "./run.ts";
-import { reportIgnoredProxies } from "./slips.ts";
-import * as terminal from "./terminal.ts";
 
 async function main(): Promise<ExitCode> {
   const environment = { ...process.env } as Record<string, string>;
@@ -17,7 +17,7 @@ async function main(): Promise<ExitCode> {
   const [word, ...rest] = rawArguments;
   if (isCommand(word)) {
     // Here and not above: none of it is for the proxy itself, each start of which starts the program twice.
-    const { runCommand } = await import("./commands.ts");
+    const { runCommand } = await import("./commands/commands.ts");
     return await runCommand(word, rest, environment);
   }
   const options = parseOptions(rawArguments);

@@ -1,21 +1,21 @@
 // The life of the process after the second start, in order: harden, key, serve, server-info, wait.
 
-import { replaceByNull } from "../native/descriptors.ts";
-import { openDumpDirectory } from "./dump-directory.ts";
-import type { Dump } from "./dump.ts";
-import { type Environment, trustVariables } from "./environment.ts";
-import { EXIT, UserError } from "./errors.ts";
-import { harden, type Protections } from "./harden.ts";
-import { Journal } from "./journal.ts";
-import { readKeyFromStandardInput } from "./key.ts";
-import type { Options } from "./options.ts";
-import { turnAwayWhenFull } from "./overload.ts";
-import { writeServerInfo } from "./server-info.ts";
-import { listen } from "./server.ts";
-import { ServiceManager } from "./service-manager.ts";
-import { reportSlips } from "./slips.ts";
-import * as terminal from "./terminal.ts";
-import { Upstream } from "./upstream.ts";
+import { replaceByNull } from "../native/files/descriptors.ts";
+import { EXIT, UserError } from "./base/errors.ts";
+import * as terminal from "./base/terminal.ts";
+import { openDumpDirectory } from "./files/dump-directory.ts";
+import { writeServerInfo } from "./files/server-info.ts";
+import { type Environment, trustVariables } from "./input/environment.ts";
+import type { Options } from "./input/options.ts";
+import { reportSlips } from "./input/slips.ts";
+import { readKeyFromStandardInput } from "./key/key.ts";
+import { harden, type Protections } from "./lockdown/harden.ts";
+import { turnAwayWhenFull } from "./proxy/overload.ts";
+import { listen } from "./proxy/server.ts";
+import { Upstream } from "./proxy/upstream.ts";
+import type { Dump } from "./report/dump.ts";
+import { Journal } from "./report/journal.ts";
+import { ServiceManager } from "./report/service-manager.ts";
 
 /** How long unfinished dumps may keep a program that has been asked to end. */
 const MAX_FINISHING_MS = 5000;
@@ -66,7 +66,7 @@ function compileAsUsual(): void {
 /** Where exchanges are dumped to, if they are to be. */
 async function openDump({ dumpDir }: Options): Promise<Dump | undefined> {
   if (dumpDir === undefined) return undefined;
-  const { Dump } = await import("./dump.ts");
+  const { Dump } = await import("./report/dump.ts");
   return new Dump(openDumpDirectory(dumpDir));
 }
 

@@ -12,24 +12,24 @@ import { readReport, showReport } from "./harness/report.ts";
  * many starts in a row. `--fast` leaves them out; otherwise they are started first.
  */
 const TAKE_LONG = [
-  "test/races.test.ts",
-  "test/quiet.test.ts",
-  "test/upstream.test.ts",
-  "test/packages.test.ts",
-  "test/memory.test.ts",
-  "test/targets.test.ts",
-  "test/browser.test.ts",
-  "test/fuzz.test.ts",
-  "test/kernel.test.ts",
-  "test/host.test.ts",
-  "test/full.test.ts",
+  "test/lockdown/races.test.ts",
+  "test/proxy/quiet.test.ts",
+  "test/proxy/upstream.test.ts",
+  "test/packaging/packages.test.ts",
+  "test/key/memory.test.ts",
+  "test/packaging/targets.test.ts",
+  "test/proxy/browser.test.ts",
+  "test/fuzz/fuzz.test.ts",
+  "test/lockdown/kernel.test.ts",
+  "test/lockdown/host.test.ts",
+  "test/proxy/full.test.ts",
 ];
 
 const words = process.argv.slice(2);
 const flag = words[0]?.startsWith("--") ? words.shift() : undefined;
 if (flag !== undefined && flag !== "--fast" && flag !== "--slow") throw new Error(`unknown flag '${flag}'`);
 
-const all = [...new Bun.Glob(flag === "--slow" ? "test/slow/*.slow.ts" : "test/*.test.ts").scanSync(".")];
+const all = [...new Bun.Glob(flag === "--slow" ? "test/slow/*.slow.ts" : "test/*/*.test.ts").scanSync(".")];
 const files = (words.length > 0 ? words : all)
   .filter((file) => flag !== "--fast" || !TAKE_LONG.includes(file))
   .sort();

@@ -17,7 +17,7 @@ const FOR_PAGES =
   /^access-control-(allow-(credentials|headers|methods|origin|private-network)|expose-headers|max-age)$/;
 const CODES = new Set(
   /export type ErrorCode =([^;]+);/
-    .exec(await Bun.file(`${import.meta.dir}/../../src/errors.ts`).text())![1]!
+    .exec(await Bun.file(`${import.meta.dir}/../../src/base/errors.ts`).text())![1]!
     .match(/\w+/g),
 );
 

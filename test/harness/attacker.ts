@@ -5,7 +5,7 @@ import { ptr } from "bun:ffi";
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
 import { getSystemErrorName } from "node:util";
 
-import { errno, libc } from "../../native/libc.ts";
+import { errno, libc } from "../../native/ffi/libc.ts";
 
 const x64 = process.arch === "x64";
 const SYS = {

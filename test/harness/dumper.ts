@@ -1,7 +1,7 @@
 // Dumps that many requests at once, before any of their files can be finished, and waits for the files. Usage: bun dumper.ts DIRECTORY COUNT
 
-import { openDumpDirectory } from "../../src/dump-directory.ts";
-import { Dump } from "../../src/dump.ts";
+import { openDumpDirectory } from "../../src/files/dump-directory.ts";
+import { Dump } from "../../src/report/dump.ts";
 
 const [directory, count] = process.argv.slice(2) as [string, string];
 const dump = new Dump(openDumpDirectory(directory));

@@ -77,10 +77,10 @@ const F_SETOWN = 8n;
 const RLIMIT_CPU = 0n;
 
 async function tryAll(): Promise<void> {
-  const { libc, errno } = await import("../../native/libc.ts");
-  const { cString, struct } = await import("../../native/c-data.ts");
+  const { libc, errno } = await import("../../native/ffi/libc.ts");
+  const { cString, struct } = await import("../../native/ffi/c-data.ts");
   const { ptr } = await import("bun:ffi");
-  const { ARCHITECTURE } = await import("../../native/architecture.ts");
+  const { ARCHITECTURE } = await import("../../native/ffi/architecture.ts");
   const { getSystemErrorName } = await import("node:util");
   const resultOf = (result: bigint | number): string =>
     Number(result) === -1 ? getSystemErrorName(-errno()) : "OK";

@@ -10,9 +10,9 @@
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
 
-import { check, libc, ptr, SystemCallError } from "../../native/libc.ts";
-import { execute } from "../../native/process.ts";
-import { type SyscallName, syscallNumber } from "../../native/syscalls.ts";
+import { check, libc, ptr, SystemCallError } from "../../native/ffi/libc.ts";
+import { type SyscallName, syscallNumber } from "../../native/ffi/syscalls.ts";
+import { execute } from "../../native/process/process.ts";
 
 const SET_MODE_FILTER = 1n;
 const NEW_LISTENER = 1n << 3n;

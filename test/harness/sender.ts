@@ -1,9 +1,9 @@
-// Sends one request through src/upstream.ts and prints the status of the answer, or why there is none: in an environment that the program
+// Sends one request through src/proxy/upstream.ts and prints the status of the answer, or why there is none: in an environment that the program
 // itself never has, because it starts again without it. Usage: bun sender.ts URL KEY
 
-import { causeOf } from "../../src/errors.ts";
-import { Authorization } from "../../src/key.ts";
-import { Upstream } from "../../src/upstream.ts";
+import { causeOf } from "../../src/base/errors.ts";
+import { Authorization } from "../../src/key/key.ts";
+import { Upstream } from "../../src/proxy/upstream.ts";
 
 const [url, key] = process.argv.slice(2) as [string, string];
 const authorization = new Authorization(`Bearer ${key}`);

@@ -7,7 +7,7 @@ export type Mutation = {
   /** Stands in the file exactly once. */
   from: string;
   to: string;
-  /** Test files, as `key` for test/key.test.ts. */
+  /** Test files, as `key` for test/key/key.test.ts. */
   tests: readonly string[];
   /** Which of their tests, as `bun test -t` takes it; all if it is left out. */
   only?: string;
@@ -17,6 +17,13 @@ export type Mutation = {
 
 /** Mutations by file. */
 export type ByFile = Record<string, readonly Omit<Mutation, "file">[]>;
+
+/** The file of that test; undefined if there is none. */
+export function testFile(name: string): string | undefined {
+  const pattern = name.startsWith("slow/") ? `test/${name}.slow.ts` : `test/*/${name}.test.ts`;
+  const [file] = new Bun.Glob(pattern).scanSync(".");
+  return file === undefined ? undefined : `./${file}`;
+}
 
 export function listed(byFile: ByFile): Mutation[] {
   return Object.entries(byFile).flatMap(([file, those]) => those.map((one) => ({ file, ...one })));

@@ -3,7 +3,7 @@
 import { type ByFile, listed } from "./mutation.ts";
 
 const MUTATIONS: ByFile = {
-  "native/memory.ts": [
+  "native/process/memory.ts": [
     {
       promise: "all memory is locked, what is mapped later included",
       from: "libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)",
@@ -68,7 +68,7 @@ const MUTATIONS: ByFile = {
       tests: ["secret-pages", "key"],
     },
   ],
-  "native/image.ts": [
+  "native/process/image.ts": [
     {
       promise: "a copy in memory cannot be changed (seals)",
       from: 'check("fcntl", libc.fcntl(fd, F_ADD_SEALS, ALL_SEALS));',
@@ -107,7 +107,7 @@ const MUTATIONS: ByFile = {
         "a second way: executing the copy fails, and the one in memory follows; asked first because then Landlock names it",
     },
   ],
-  "native/process.ts": [
+  "native/process/process.ts": [
     {
       promise: "the process is not dumpable",
       from: "libc.prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n);",
@@ -178,7 +178,7 @@ const MUTATIONS: ByFile = {
       only: "tracer",
     },
   ],
-  "native/credentials.ts": [
+  "native/process/credentials.ts": [
     {
       promise: "the bounding set keeps no capability but one",
       from: 'check("prctl", libc.prctl(PR_CAPBSET_DROP, BigInt(capability), 0n, 0n, 0n));',
@@ -229,7 +229,7 @@ const MUTATIONS: ByFile = {
       only: "as root with --user",
     },
   ],
-  "native/seccomp.ts": [
+  "native/sandbox/seccomp.ts": [
     {
       promise: "another architecture's system calls kill",
       from: 'unlessEqual(AUDIT_ARCH[architecture]),\n    result("kill"),',
@@ -291,7 +291,7 @@ const MUTATIONS: ByFile = {
       tests: ["syscalls"],
     },
   ],
-  "native/bpf.ts": [
+  "native/sandbox/bpf.ts": [
     {
       promise: "the filter is on every thread",
       from: "    SECCOMP_FILTER_FLAG_TSYNC,\n",
@@ -300,7 +300,7 @@ const MUTATIONS: ByFile = {
       only: "in every thread",
     },
   ],
-  "native/landlock.ts": [
+  "native/sandbox/landlock.ts": [
     {
       promise: "Landlock holds",
       from: 'check("landlock_restrict_self", call("landlock_restrict_self", BigInt(ruleset), 0n, 0n));',
@@ -360,7 +360,7 @@ const MUTATIONS: ByFile = {
         "a second defence: seccomp has neither kill(2) nor Unix sockets; it is what is left where seccomp is not to be had",
     },
   ],
-  "native/descriptors.ts": [
+  "native/files/descriptors.ts": [
     {
       promise: "the caller's descriptors are closed",
       from: "    3n,\n    0xffffffffn,",
@@ -382,7 +382,7 @@ const MUTATIONS: ByFile = {
       tests: ["host"],
     },
   ],
-  "native/directory.ts": [
+  "native/files/directory.ts": [
     {
       promise: "a symlink of another user's on the way is seen",
       from: "mayPass(`${walked}/${name}`, found);",
@@ -417,7 +417,7 @@ const MUTATIONS: ByFile = {
       only: "FIFO",
     },
   ],
-  "native/files.ts": [
+  "native/files/files.ts": [
     {
       promise: "all of a text is written, however little is taken at once",
       from: "for (let rest = unmoved(bytes), length = bytes.byteLength; length > 0;)",
@@ -425,7 +425,7 @@ const MUTATIONS: ByFile = {
       tests: ["disk", "dump"],
     },
   ],
-  "native/listener.ts": [
+  "native/sockets/listener.ts": [
     {
       promise: "who is turned away is told so",
       from: "libc.send(fd, message, BigInt(message.byteLength), MSG_NOSIGNAL | MSG_DONTWAIT);",
@@ -441,7 +441,7 @@ const MUTATIONS: ByFile = {
       only: "300 idle",
     },
   ],
-  "native/datagram.ts": [
+  "native/sockets/datagram.ts": [
     {
       promise: "a name that is too long is refused, not cut",
       from: 'if (bytes.length >= MAX_NAME_BYTES) throw new SystemCallError("connect", ENAMETOOLONG);',

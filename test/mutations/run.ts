@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 
 import { lacks } from "../harness/needs.ts";
 import { readFailures } from "../harness/report.ts";
-import { mutate, type Mutation } from "./mutation.ts";
+import { mutate, type Mutation, testFile } from "./mutation.ts";
 import native from "./native.ts";
 import src from "./src.ts";
 
@@ -42,7 +42,6 @@ function copyTree(to: string): string {
 }
 
 const isSlow = (name: string): boolean => name.startsWith("slow/");
-const pathOf = (name: string): string => `./test/${name}.${isSlow(name) ? "slow" : "test"}.ts`;
 
 type Outcome = { mutation: Mutation; noticedBy: string | undefined; seconds: number };
 
@@ -73,7 +72,7 @@ async function firstFailure(
     rmSync(junit, { force: true });
     const output = await failure(tree, [
       "test",
-      pathOf(name),
+      testFile(name)!,
       `--timeout=${isSlow(name) ? SLOW_TIMEOUT_MS : TIMEOUT_MS}`,
       "--bail",
       "--reporter=junit",
@@ -140,7 +139,7 @@ const trees = Array.from({ length: workers }, (_, index) => copyTree(join(direct
 await Promise.all(trees.map(build));
 const files = [...new Set(chosen.flatMap(({ tests }) => tests))].filter((name) => !isSlow(name)).sort();
 const parallel = [`--parallel=${workers}`, `--timeout=${TIMEOUT_MS}`];
-const red = await failure(trees[0]!, ["test", ...parallel, ...files.map(pathOf)]);
+const red = await failure(trees[0]!, ["test", ...parallel, ...files.map((name) => testFile(name)!)]);
 if (red !== undefined) throw new Error(`red without any change:\n${red}`);
 const queue = [...chosen];
 await Promise.all(trees.map((tree) => work(tree, queue)));

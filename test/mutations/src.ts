@@ -3,7 +3,7 @@
 import { type ByFile, listed } from "./mutation.ts";
 
 const MUTATIONS: ByFile = {
-  "src/policy.ts": [
+  "src/proxy/policy.ts": [
     {
       promise: "only POST passes",
       from: "return method === allowed ? undefined : ROUTE_REFUSED;",
@@ -65,7 +65,7 @@ const MUTATIONS: ByFile = {
       tests: ["requests", "life"],
     },
   ],
-  "src/headers.ts": [
+  "src/proxy/headers.ts": [
     {
       promise: "the upstream gets the key and not the client's Authorization",
       from: 'headers.set("authorization", authorization.exposeForUpstream());',
@@ -121,7 +121,7 @@ const MUTATIONS: ByFile = {
       tests: ["answers"],
     },
   ],
-  "src/forward.ts": [
+  "src/proxy/forward.ts": [
     {
       promise: "what could be truncated unseen is not passed on",
       from: "    refuseUnreadable(answer);\n",
@@ -148,7 +148,7 @@ const MUTATIONS: ByFile = {
       tests: ["bodies"],
     },
   ],
-  "src/failures.ts": [
+  "src/proxy/failures.ts": [
     {
       promise: "of a bug its class is told and no message",
       from: "const message = `internal error (${causeOf(error)}), details withheld`;",
@@ -170,7 +170,7 @@ const MUTATIONS: ByFile = {
       only: "certificate",
     },
   ],
-  "src/body.ts": [
+  "src/proxy/body.ts": [
     {
       promise: "large bodies stream",
       from: "const MAX_BUFFERED_BODY_BYTES = 256 * 1024;",
@@ -205,7 +205,7 @@ const MUTATIONS: ByFile = {
       only: "35 s",
     },
   ],
-  "src/upstream.ts": [
+  "src/proxy/upstream.ts": [
     { promise: "no redirect is followed", from: 'redirect: "manual",', to: "", tests: ["answers"] },
     { promise: "bodies are not unpacked", from: "decompress: false,", to: "", tests: ["answers"] },
     {
@@ -236,7 +236,7 @@ const MUTATIONS: ByFile = {
       tests: ["full"],
     },
   ],
-  "src/server.ts": [
+  "src/proxy/server.ts": [
     {
       promise: "it listens on 127.0.0.1 only",
       from: 'hostname: "127.0.0.1",',
@@ -293,7 +293,7 @@ const MUTATIONS: ByFile = {
       only: "shutdown-timeout",
     },
   ],
-  "src/overload.ts": [
+  "src/proxy/overload.ts": [
     {
       promise: "who comes when no descriptor is left is turned away",
       from: "const count = turnAway(listener, ANSWER);",
@@ -324,7 +324,7 @@ const MUTATIONS: ByFile = {
       known: "how often a line comes: nothing that a test waits a minute for",
     },
   ],
-  "src/key.ts": [
+  "src/key/key.ts": [
     {
       promise: "the key shows as [redacted] when it is inspected",
       from: '[Symbol.for("nodejs.util.inspect.custom")](): string {',
@@ -376,7 +376,7 @@ const MUTATIONS: ByFile = {
       tests: ["key"],
     },
   ],
-  "src/key-file.ts": [
+  "src/files/key-file.ts": [
     {
       promise: "a key file in a directory that others may write in is refused",
       from: "if (isOpen) throw refuse(",
@@ -402,7 +402,7 @@ const MUTATIONS: ByFile = {
       tests: ["key-file"],
     },
   ],
-  "src/harden.ts": [
+  "src/lockdown/harden.ts": [
     {
       promise: "it does not start if it stays dumpable",
       from: 'if (!forbidInspection()) throw new UserError("the process cannot be made undumpable", EXIT.dumpable);',
@@ -484,7 +484,7 @@ const MUTATIONS: ByFile = {
       only: "--strict|--require-mlock",
     },
   ],
-  "src/memory-lock.ts": [
+  "src/lockdown/memory-lock.ts": [
     {
       promise: "memory is locked",
       from: "    lockAllMemory();\n",
@@ -493,7 +493,7 @@ const MUTATIONS: ByFile = {
       only: "idle|requests",
     },
   ],
-  "src/rebirth.ts": [
+  "src/lockdown/reexec.ts": [
     {
       promise: "the first start is closed to others",
       from: "  forbidInspection();\n",
@@ -571,7 +571,7 @@ const MUTATIONS: ByFile = {
       only: "all the rest",
     },
   ],
-  "src/sandbox.ts": [
+  "src/lockdown/sandbox.ts": [
     {
       promise: "that Landlock holds is tried",
       from: 'return (reason === EROFS ? whyNotOpened("/dev/zero", O_RDWR) : reason) === EACCES;',
@@ -594,7 +594,7 @@ const MUTATIONS: ByFile = {
       only: "in every thread|taken the process over",
     },
   ],
-  "src/environment.ts": [
+  "src/input/environment.ts": [
     {
       promise: "OPENAI_API_KEY and all that is not named stays behind",
       from: "return KEPT.includes(name) || name.startsWith(KEPT_PREFIX);",
@@ -623,7 +623,7 @@ const MUTATIONS: ByFile = {
       only: "password",
     },
   ],
-  "src/server-info.ts": [
+  "src/files/server-info.ts": [
     {
       promise: "the way to the file is nobody else's",
       from: "if (trusted.includes(found.uid)) return;",
@@ -733,7 +733,7 @@ const MUTATIONS: ByFile = {
       only: "all the rest",
     },
   ],
-  "src/terminal.ts": [
+  "src/base/terminal.ts": [
     {
       promise: "of a bug its class is told and no message, at the end",
       from: "const kind = thrown instanceof Error ? thrown.name : typeof thrown;",
@@ -748,7 +748,7 @@ const MUTATIONS: ByFile = {
       only: "forged",
     },
   ],
-  "src/dump.ts": [
+  "src/report/dump.ts": [
     {
       promise: "dumps that wait to be finished are not without number",
       from: 'if (this.#unfinished.length >= MAX_UNFINISHED) throw new Error("too many at once");',
@@ -764,7 +764,7 @@ const MUTATIONS: ByFile = {
       only: "two files",
     },
   ],
-  "src/dump-directory.ts": [
+  "src/files/dump-directory.ts": [
     {
       promise: "a dump is in a directory that is closed to others",
       from: "if ((found.mode & OTHERS) !== 0)",

@@ -1,0 +1,128 @@
+// What the process may still ask of the kernel once it runs (seccomp(2)): an allow-list of system calls, some by their arguments.
+//
+// Found by tracing the whole test suite on glibc and musl, with a margin for other versions of the two: where they have an older and a
+// newer call for the same thing, both are here. Whatever is not here does not exist for the process (ENOSYS, which lets a libc that
+// tries a newer call fall back): no other programs, no processes, no namespaces, no memory files, no chmod, no keyrings, no io_uring.
+
+import { ARCHITECTURE, type Architecture } from "../ffi/architecture.ts";
+import { type SyscallName, syscallNumber } from "../ffi/syscalls.ts";
+import {
+  ifAnyBit,
+  ifAtLeast,
+  ifEqual,
+  install,
+  type Instruction,
+  load,
+  OFFSET_ARCH,
+  OFFSET_ARGUMENTS,
+  OFFSET_NR,
+  onlyFor,
+  refuseUnlessOneOf,
+  result,
+  unlessAnyBit,
+  unlessEqual,
+} from "./bpf.ts";
+
+type Words<Text extends string> = Text extends `${infer Word} ${infer Rest}` ? Word | Words<Rest> : Text;
+const words = <Text extends string>(text: Text): Words<Text>[] => text.split(" ") as Words<Text>[];
+
+/** Allowed whatever the arguments. */
+export const ALLOWED: readonly SyscallName[] = [
+  // bytes and what waits for them
+  ...words("read write readv writev pread64 pwrite64 close lseek poll ppoll select pselect6"),
+  ...words("epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 pipe2 dup dup2 dup3"),
+  // files, as far as Landlock lets it
+  ...words("open openat stat fstat lstat newfstatat statx access faccessat faccessat2 readlink"),
+  ...words("readlinkat getcwd getdents64 unlinkat renameat"),
+  // memory
+  ...words("mmap munmap mprotect mremap madvise brk mlock mlock2 membarrier"),
+  // threads and their signals
+  ...words("set_robust_list get_robust_list set_tid_address rseq futex sched_yield sched_getaffinity"),
+  ...words("sched_getparam sched_getscheduler exit exit_group gettid getpid getppid tkill"),
+  ...words("rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigpending"),
+  ...words("sigaltstack restart_syscall"),
+  // time, and what the process is
+  ...words("clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time getrusage sysinfo"),
+  ...words("getuid geteuid getgid getegid getgroups getresuid getresgid uname getrlimit getrandom"),
+  ...words("getcpu"),
+  // the network
+  ...words("connect bind listen accept4 accept getsockname getpeername setsockopt getsockopt"),
+  ...words("recvfrom recvmsg recvmmsg shutdown"),
+];
+
+/** linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64 */
+const AUDIT_ARCH: Record<Architecture, number> = { x64: 0xc000003e, arm64: 0xc00000b7 };
+/** Numbers from here on are the x32 ABI's, which names the same calls differently. */
+const X32_BIT = 0x40000000;
+
+const CLONE_THREAD = 0x10000;
+/** CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. */
+const CLONE_NEW_NAMESPACES = 0x80 | 0x20000 | 0x7e000000;
+const MSG_FASTOPEN = 0x20000000;
+
+/** AF_INET and AF_INET6. No AF_UNIX: services of the same user would do for the process what it may not. */
+const SOCKET_DOMAINS = [2, 10];
+/** The default, TCP and UDP. Not MPTCP, which Landlock does not see. */
+const SOCKET_PROTOCOLS = [0, 6, 17];
+/** F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. Not F_SETOWN, which sends signals. */
+const FCNTL_COMMANDS = [0, 1, 2, 3, 4, 1030];
+/** TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS2. Not TIOCSTI, which types into a terminal. */
+const IOCTL_REQUESTS = [0x5401, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451, 0x802c542a];
+/** PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA (names of mappings). Not PR_SET_DUMPABLE. */
+const PRCTL_OPTIONS = [3, 15, 16, 0x53564d41];
+
+/** The filter for an architecture, in a process of that ID. */
+export function filter(architecture: Architecture, pid: number): Instruction[] {
+  const number = (name: SyscallName): number => syscallNumber(name, architecture)!;
+  const argument = (index: number): Instruction => load(OFFSET_ARGUMENTS + 8 * index);
+  /** Allowed with one of these values in an argument, else EPERM. */
+  const oneOf = (name: SyscallName, index: number, values: readonly number[]): Instruction[] =>
+    onlyFor(number(name), [argument(index), ...refuseUnlessOneOf(values), result("allow")]);
+  /** EPERM with one of these bits in an argument, else allowed. */
+  const without = (name: SyscallName, index: number, bits: number): Instruction[] =>
+    onlyFor(number(name), [argument(index), ifAnyBit(bits), result("EPERM"), result("allow")]);
+  const there = ALLOWED.filter((name) => syscallNumber(name, architecture) !== undefined);
+  return [
+    load(OFFSET_ARCH),
+    unlessEqual(AUDIT_ARCH[architecture]),
+    result("kill"),
+
+    load(OFFSET_NR),
+    ...(architecture === "x64" ? [ifAtLeast(X32_BIT), result("kill")] : []),
+    // What depends on arguments goes first: the kernel remembers which of the others it always allows, and asks about these each time.
+    // TCP Fast Open connects where Landlock does not see it.
+    ...without("sendto", 3, MSG_FASTOPEN),
+    ...without("sendmsg", 2, MSG_FASTOPEN),
+    ...without("sendmmsg", 3, MSG_FASTOPEN),
+    ...onlyFor(number("socket"), [
+      argument(2),
+      ...refuseUnlessOneOf(SOCKET_PROTOCOLS),
+      argument(0),
+      ...refuseUnlessOneOf(SOCKET_DOMAINS),
+      result("allow"),
+    ]),
+    ...oneOf("fcntl", 1, FCNTL_COMMANDS),
+    ...oneOf("ioctl", 1, IOCTL_REQUESTS),
+    ...oneOf("prctl", 0, PRCTL_OPTIONS),
+    ...oneOf("prlimit64", 0, [0, pid]),
+    ...oneOf("tgkill", 0, [pid]),
+    // Threads only, and in the namespaces there are.
+    ...onlyFor(number("clone"), [
+      argument(0),
+      unlessAnyBit(CLONE_THREAD),
+      result("EPERM"),
+      ifAnyBit(CLONE_NEW_NAMESPACES),
+      result("EPERM"),
+      result("allow"),
+    ]),
+
+    ...there.flatMap((name) => [ifEqual(number(name)), result("allow")]),
+    // Among them clone3, whose flags are behind a pointer, where no filter sees them: the libc makes its threads with clone then.
+    result("ENOSYS"),
+  ];
+}
+
+/** Puts the filter on every thread. Throws SystemCallError; needs no_new_privs. */
+export function installFilter(): void {
+  install(filter(ARCHITECTURE, process.pid));
+}

@@ -1,0 +1,67 @@
+// The subcommands: raw arguments → what doctor.ts, status.ts and wait.ts are asked. Loaded only when one of them is called, modules of
+// Node's and all, which the build's --splitting is for: without it Bun 1.4.5 loads those at each start of the proxy, too.
+
+import { findUser } from "../../native/process/credentials.ts";
+import { EXIT, type ExitCode } from "../base/errors.ts";
+import * as terminal from "../base/terminal.ts";
+import { quote, readCommandFlags, usageError } from "../input/arguments.ts";
+import { parseDuration } from "../input/durations.ts";
+import type { Environment } from "../input/environment.ts";
+import { type CommandName, commandUsage } from "../input/flags.ts";
+import { DEFAULT_UPSTREAM_URL, parseUpstreamUrl } from "../input/options.ts";
+
+const DEFAULT_MAX = "30s";
+const MOST_HOURS = 24;
+
+/** Runs a subcommand; its exit code is its answer. Throws UserError. */
+export async function runCommand(
+  command: CommandName,
+  rawArguments: readonly string[],
+  environment: Environment,
+): Promise<ExitCode> {
+  const given = readCommandFlags(command, rawArguments);
+  if (given.help) {
+    terminal.output(await commandUsage(command));
+    return EXIT.clean;
+  }
+  return RUN[command](rawArguments, environment);
+}
+
+type Run = (rawArguments: readonly string[], environment: Environment) => Promise<ExitCode>;
+
+const RUN: Record<CommandName, Run> = {
+  doctor: async (rawArguments, environment) => {
+    const given = readCommandFlags("doctor", rawArguments);
+    const isInsecureFine = given["insecure-upstream"] === true;
+    const upstreamUrl = parseUpstreamUrl(given["upstream-url"] ?? DEFAULT_UPSTREAM_URL, isInsecureFine);
+    const { doctor } = await import("./doctor/doctor.ts");
+    return await doctor({ upstreamUrl, user: given.user, json: given.json === true }, environment);
+  },
+  status: async (rawArguments) => {
+    const given = readCommandFlags("status", rawArguments);
+    const file = requireServerInfo("status", given["server-info"]);
+    const { status } = await import("./status.ts");
+    return await status(file, { json: given.json === true, ofUser: uidOf(given["of-user"]) });
+  },
+  wait: async (rawArguments) => {
+    const given = readCommandFlags("wait", rawArguments);
+    const file = requireServerInfo("wait", given["server-info"]);
+    const maxMs = parseDuration("max", given.max ?? DEFAULT_MAX, MOST_HOURS);
+    const { wait } = await import("./wait.ts");
+    return await wait(file, uidOf(given["of-user"]), maxMs);
+  },
+};
+
+function uidOf(nameOrUid: string | undefined): number | undefined {
+  if (nameOrUid === undefined) return undefined;
+  const user = findUser(nameOrUid);
+  if (user === undefined) throw usageError(`--of-user ${quote(nameOrUid)} is no user`);
+  return user.uid;
+}
+
+function requireServerInfo(command: CommandName, file: string | undefined): string {
+  if (file !== undefined && file !== "") return file;
+  throw usageError(`${command} needs the server-info file`, [
+    `responses-api-proxy ${command} FILE, the one that --server-info named at the proxy's start`,
+  ]);
+}

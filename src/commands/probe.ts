@@ -1,0 +1,163 @@
+// Is the proxy that a server-info file names alive, and is it ours? From outside, as any user, and without a route of its own: an
+// answer of ours to a request that is refused says so in its Server field.
+
+import { SystemCallError } from "../../native/ffi/libc.ts";
+import { readInto } from "../../native/files/descriptors.ts";
+import { close, O_RDONLY, open, readText } from "../../native/files/files.ts";
+import { causeOf, SERVER } from "../base/errors.ts";
+import { readServerInfo } from "../files/server-info-reader.ts";
+
+export type Standing =
+  | { alive: true; port: number; pid: number; version: string; since: Date | undefined }
+  /** `stale`: there is a file, and what it says is over. `owner`: it is not believed, because that user could have put it there. */
+  | { alive: false; stale: boolean; reason: string; owner?: number };
+
+const MAX_HEAD_BYTES = 16_384;
+const TABLE_BYTES = 16_384;
+const LISTENING = "0A";
+/** The time the kernel was started at is known to a second (proc_stat(5)). */
+const START_TOLERANCE_MS = 2000;
+const CLOCK_TICKS_PER_SECOND = 100; // USER_HZ, on every architecture (proc_pid_stat(5))
+
+/**
+ * Looks once, in at most `timeoutMs`. The file is believed if nobody but root, the asker and `trusted` could have put it there. Throws nothing
+ * that a file, a port or a process could cause.
+ */
+export async function standing(
+  file: string,
+  trusted: number | undefined,
+  timeoutMs: number,
+): Promise<Standing> {
+  const info = readServerInfo(file, [0, process.geteuid!(), ...(trusted === undefined ? [] : [trusted])]);
+  if ("reason" in info) return { alive: false, stale: false, ...info };
+  const { port, pid, uid, modified } = info;
+  const stale = (reason: string): Standing => ({ alive: false, stale: true, reason });
+  if (!isThere(pid)) return stale(`process ${pid} is gone`);
+  const answer = await ask(port, timeoutMs);
+  if ("failure" in answer) return stale(`port ${port} does not answer (${answer.failure})`);
+  const version = /^HTTP\/1\.1 \d+ [\s\S]*\r\nserver: responses-api-proxy\/([\w.+-]{1,50})\r\n/i.exec(
+    answer.head,
+  )?.[1];
+  if (version === undefined) return stale(`port ${port} answers as another program`);
+  const since = startOf(pid);
+  // Whoever takes the port over can answer as we do; but not as the file's user (or, where root has the file, the process's).
+  const [listener, owner] = [listenerUid(port), uid === 0 ? processUid(pid) : uid];
+  if (listener === "nobody")
+    return stale(`port ${port} is another program's, on another address than 127.0.0.1`);
+  if (listener !== undefined && owner !== undefined && listener !== owner)
+    return stale(`port ${port} is user ${listener}'s, and the proxy was user ${owner}'s`);
+  // The kernel gives process IDs again, within seconds to who wants one, so where the process vouches for another user than root it
+  // must be older than the file. (Only there: the clock may have been set since.)
+  const vouches = uid === 0 && listener !== 0;
+  if (vouches && since !== undefined && since.getTime() > modified.getTime() + START_TOLERANCE_MS)
+    return stale(`process ${pid} is another, started later than the file was written`);
+  return { alive: true, port, pid, version, since: isOurs(pid) ? since : undefined };
+}
+
+/** What to do about a file that is not believed. */
+export function hintsFor({ owner }: Standing & { alive: false }): string[] {
+  return owner === undefined
+    ? []
+    : [`whoever can write there could have put it there; --of-user=${owner} believes that user`];
+}
+
+/** Whether that process is called what harden.ts calls ours: in another PID namespace the number is another process's. */
+function isOurs(pid: number): boolean {
+  return readOrNothing(`/proc/${pid}/comm`) === "responses-proxy\n";
+}
+
+/** Asked by a signal that is none: /proc may hide the processes of others (hidepid), this does not. */
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return causeOf(error) === "EPERM";
+  }
+}
+
+/** The head of the answer to a request that no proxy of ours lets pass. */
+async function ask(port: number, timeoutMs: number): Promise<{ head: string } | { failure: string }> {
+  const answered = Promise.withResolvers<{ head: string } | { failure: string }>();
+  const timer = setTimeout(() => answered.resolve({ failure: "ETIMEDOUT" }), timeoutMs);
+  let received = "";
+  const take = (bytes: Buffer): void => {
+    received += bytes.toString("latin1");
+    const end = received.indexOf("\r\n\r\n");
+    if (end !== -1 || received.length > MAX_HEAD_BYTES)
+      answered.resolve({ head: received.slice(0, end + 2) });
+  };
+  const connecting = Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    socket: {
+      open: (socket) =>
+        void socket.write(
+          `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUser-Agent: ${SERVER}\r\nConnection: close\r\n\r\n`,
+        ),
+      data: (_socket, bytes) => take(bytes),
+      close: () => answered.resolve({ failure: "it closed the connection" }),
+      error: (_socket, error) => answered.resolve({ failure: causeOf(error) }),
+    },
+  });
+  connecting.catch((error: unknown) => answered.resolve({ failure: causeOf(error) }));
+  const answer = await answered.promise;
+  clearTimeout(timer);
+  connecting.then(
+    (socket) => socket.terminate(),
+    () => {},
+  );
+  return answer;
+}
+
+/**
+ * Whose socket listens on 127.0.0.1 and nowhere else, from /proc/net/tcp (proc_pid_net(5)); undefined where that is not to be seen.
+ * Listening sockets come first there, and nothing behind them is read: after a busy minute that is tens of thousands of lines, and 50 ms.
+ */
+function listenerUid(port: number): number | "nobody" | undefined {
+  const address = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  let fd: number;
+  try {
+    fd = open("/proc/net/tcp", O_RDONLY);
+  } catch (error) {
+    if (error instanceof SystemCallError) return undefined;
+    throw error;
+  }
+  try {
+    const space = Buffer.alloc(TABLE_BYTES);
+    for (let text = ""; ;) {
+      const count = readInto(fd, space);
+      const lines = (text + space.toString("latin1", 0, count)).split("\n");
+      text = lines.pop()!;
+      const sockets = lines.map((line) => line.trim().split(/\s+/)).filter(([number]) => number !== "sl");
+      const found = sockets.find(([, local, , state]) => local === address && state === LISTENING);
+      if (found !== undefined) return Number(found[7]);
+      if (count === 0 || sockets.some(([, , , state]) => state !== LISTENING)) return "nobody";
+    }
+  } finally {
+    close(fd);
+  }
+}
+
+function processUid(pid: number): number | undefined {
+  const [, , effective] = /^Uid:\t(\d+)\t(\d+)/m.exec(readOrNothing(`/proc/${pid}/status`)) ?? [];
+  return effective === undefined ? undefined : Number(effective);
+}
+
+/** When the process was started, by its 22nd field (proc_pid_stat(5)), counted from behind its name, which may have blanks in it. */
+function startOf(pid: number): Date | undefined {
+  const stat = readOrNothing(`/proc/${pid}/stat`);
+  const ticks = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  const [, booted] = /^btime (\d+)$/m.exec(readOrNothing("/proc/stat")) ?? [];
+  if (ticks === undefined || booted === undefined) return undefined;
+  return new Date(1000 * (Number(booted) + Number(ticks) / CLOCK_TICKS_PER_SECOND));
+}
+
+function readOrNothing(path: string): string {
+  try {
+    return readText(path);
+  } catch (error) {
+    if (error instanceof SystemCallError) return "";
+    throw error;
+  }
+}

@@ -1,0 +1,45 @@
+// `responses-api-proxy status <server-info>`: one line, or one JSON object, and an exit code.
+
+import { EXIT, type ExitCode, UserError } from "../base/errors.ts";
+import * as terminal from "../base/terminal.ts";
+import { quote } from "../input/arguments.ts";
+import { hintsFor, type Standing, standing } from "./probe.ts";
+
+const TIMEOUT_MS = 2000;
+
+/** 0 where that proxy is alive. Throws UserError, exit code 1, where it is not; with `json` it answers 1. */
+export async function status(
+  file: string,
+  { json, ofUser }: { json: boolean; ofUser: number | undefined },
+): Promise<ExitCode> {
+  const found = await standing(file, ofUser, TIMEOUT_MS);
+  if (json) {
+    terminal.output(terminal.printable(JSON.stringify(toJson(found))));
+    return found.alive ? EXIT.clean : EXIT.cannotStart;
+  }
+  if (!found.alive) throw notAlive(file, found);
+  const { port, pid, version, since } = found;
+  const started = since === undefined ? "" : `, since ${timeOf(since)}`;
+  terminal.output(`responses-api-proxy ${version} on http://127.0.0.1:${port}, pid ${pid}${started}`);
+  return EXIT.clean;
+}
+
+function notAlive(file: string, found: Standing & { alive: false }): UserError {
+  const { stale, reason } = found;
+  const message = stale ? `${quote(file)} is stale: ${reason}` : `no proxy by ${quote(file)}: ${reason}`;
+  return new UserError(message, undefined, hintsFor(found));
+}
+
+function toJson(found: Standing): object {
+  if (!found.alive) {
+    const { alive, stale, reason } = found;
+    return { alive, stale, reason };
+  }
+  const { since, ...rest } = found;
+  return { ...rest, since: since === undefined ? null : timeOf(since) };
+}
+
+/** Without the milliseconds, which the kernel's clock ticks do not have. */
+function timeOf(date: Date): string {
+  return date.toISOString().replace(/\.\d+Z$/, "Z");
+}

@@ -1,0 +1,133 @@
+// Raw arguments → the flags that were given, each known and given once. What their values mean is for options.ts.
+
+import { EXIT, PIPE_IT_IN, UserError } from "../base/errors.ts";
+import { type CommandName, COMMANDS, FLAGS, isCommand } from "./flags.ts";
+import { fromElsewhere, isKeyFlag, nearest } from "./nearest.ts";
+
+export type Flag = keyof typeof FLAGS;
+
+type FlagTable = Readonly<Record<string, { type: "boolean" | "string" | "positional"; alias?: string }>>;
+
+/** What of a table was given: a string for what has a value, true for a switch. */
+export type Given<Table extends FlagTable> = {
+  [Name in keyof Table]?: Table[Name]["type"] extends "boolean" ? true : string;
+};
+
+/** `help`, `help COMMAND` and `version`, which other programs have as words: the flags that say the same. */
+export function wordsAsFlags(rawArguments: readonly string[]): readonly string[] {
+  const [word, ...rest] = rawArguments;
+  if (word === "version") return ["--version", ...rest];
+  if (word !== "help") return rawArguments;
+  const [command, ...others] = rest;
+  return command === undefined ? ["--help"] : [command, "--help", ...others];
+}
+
+/**
+ * Reads `--flag value`, `--flag=value`, `--switch`, its letter, and the words the table has places for, and throws UserError for
+ * everything else: unknown and repeated flags, missing values, values where none goes, extra words. (citty 0.2.2, which draws --help
+ * from the same tables, takes all of these silently.)
+ */
+export function readFlags(rawArguments: readonly string[]): Given<typeof FLAGS> {
+  return readWith(FLAGS, rawArguments);
+}
+
+/** The same for what stands behind the name of a subcommand. */
+export function readCommandFlags<Name extends CommandName>(
+  command: Name,
+  rawArguments: readonly string[],
+): Given<(typeof COMMANDS)[Name]["args"]> {
+  return readWith(COMMANDS[command].args, rawArguments);
+}
+
+function readWith<Table extends FlagTable>(table: FlagTable, rawArguments: readonly string[]): Given<Table> {
+  const given: Record<string, string | true> = {};
+  const places = Object.keys(table).filter((name) => table[name]!.type === "positional");
+  const rest = [...rawArguments];
+  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+    if (!word.startsWith("-") || word === "--" || word === "-") {
+      const place = word.startsWith("-") || isKeyLike(word) ? undefined : places.shift();
+      if (place === undefined) throw unexpectedWord(word);
+      given[place] = word;
+      continue;
+    }
+    const [, flag = word, inlineValue] = /^(--?[^=]*)=(.*)$/s.exec(word) ?? [];
+    const name = nameOf(flag, table);
+    if (name === undefined) throw unknownFlag(flag, table, inlineValue ?? takeValue(rest));
+    if (given[name] !== undefined) throw usageError(`--${name} is given more than once`);
+    given[name] =
+      table[name]!.type === "boolean"
+        ? readSwitch(name, inlineValue)
+        : readValue(name, inlineValue ?? takeValue(rest));
+  }
+  return given as Given<Table>;
+}
+
+/** The name of a flag, by that or by its letter. */
+function nameOf(flag: string, table: FlagTable): string | undefined {
+  return Object.keys(table).find((name) => {
+    const { type, alias } = table[name]!;
+    return type !== "positional" && (flag === `--${name}` || (alias !== undefined && flag === `-${alias}`));
+  });
+}
+
+/** The next word, unless it is a flag itself: then the value was forgotten. */
+function takeValue(rest: string[]): string | undefined {
+  return rest[0] !== "-" && rest[0]?.startsWith("-") ? undefined : rest.shift();
+}
+
+function readSwitch(name: string, inlineValue: string | undefined): true {
+  if (inlineValue !== undefined) throw usageError(`--${name} takes no value, got ${quote(inlineValue)}`);
+  return true;
+}
+
+function readValue(name: string, value: string | undefined): string {
+  if (value === undefined || value === "") throw usageError(`--${name} needs a value`);
+  return value;
+}
+
+function unknownFlag(flag: string, table: FlagTable, value: string | undefined): UserError {
+  if (isKeyFlag(flag) && value !== undefined) return keyAsArgument();
+  const flags = Object.keys(table).filter((name) => table[name]!.type !== "positional");
+  const suggestion = nearest(
+    flag,
+    flags.map((name) => `--${name}`),
+  );
+  const meant = isKeyFlag(flag) ? PIPE_IT_IN : fromElsewhere(flag);
+  return unknown(`unknown flag ${quote(flag)}`, meant, suggestion);
+}
+
+function isKeyLike(word: string): boolean {
+  return /^(sk-|Bearer)/i.test(word);
+}
+
+/** The commonest mistake of all, whose value must not be repeated on a terminal. */
+function keyAsArgument(): UserError {
+  return usageError("the key must not be an argument: every user can read those", [
+    PIPE_IT_IN,
+    "treat that key as known to others on this host",
+  ]);
+}
+
+function unexpectedWord(word: string): UserError {
+  if (isKeyLike(word)) return keyAsArgument();
+  const message = `unexpected argument ${quote(word)}`;
+  if (isCommand(word)) return usageError(message, [`a subcommand goes first: responses-api-proxy ${word} …`]);
+  return unknown(message, fromElsewhere(word), nearest(word, Object.keys(COMMANDS)));
+}
+
+/** What is known of the word goes before what merely looks like it. */
+function unknown(message: string, meant: string | undefined, near: string | undefined): UserError {
+  if (meant !== undefined) return usageError(message, [meant]);
+  return usageError(message, near === undefined ? [] : [`did you mean ${near}?`]);
+}
+
+/** A UserError about the command line, exit code 2. */
+export function usageError(message: string, hints: readonly string[] = []): UserError {
+  return new UserError(message, EXIT.usage, hints);
+}
+
+/** What the user typed, in quotes, cut where it is very long, and without what looks like a key put in the wrong place. */
+export function quote(text: string): string {
+  const harmless = text.replace(/sk-[\w-]{3,}/g, "sk-…");
+  return `'${harmless.length > 200 ? `${harmless.slice(0, 200)}…` : harmless}'`;
+}

@@ -1,0 +1,65 @@
+// When no file descriptor is left: new connections are turned away with 503, so that the streams that run do not suffer.
+//
+// Without this, Bun 1.4.5 tries to accept the same connection again and again, at 100 % of a processor, until one closes.
+
+import { libc, SystemCallError } from "../../native/ffi/libc.ts";
+import { duplicate } from "../../native/files/descriptors.ts";
+import { findListener, turnAway } from "../../native/sockets/listener.ts";
+import { errorBody, SERVER } from "../base/errors.ts";
+import * as terminal from "../base/terminal.ts";
+
+const LOOK_EVERY_MS = 100;
+const WARN_EVERY_MS = 60_000;
+
+/**
+ * Looks after the socket that listens on `port` for as long as the process lives. `closeIdle` closes the connections that wait for a next
+ * request.
+ */
+export function turnAwayWhenFull(port: number, closeIdle: () => void): void {
+  const listener = findListener(port);
+  // Kept to be given up: accept(2), too, needs a free descriptor.
+  let spare: number | undefined = duplicate(0);
+  const look = (): void => {
+    // The last time, another thread may have been faster: what is given up is anybody's until it is accepted with.
+    spare ??= duplicateIfPossible();
+    if (!isFull()) return;
+    if (spare === undefined) {
+      closeIdle();
+      return;
+    }
+    libc.close(spare);
+    const count = turnAway(listener, ANSWER);
+    spare = duplicateIfPossible();
+    if (count > 0) warnOfFull();
+  };
+  setInterval(look, LOOK_EVERY_MS).unref();
+}
+
+let warnedAt = -Infinity;
+
+/** Says so once a minute at most. */
+export function warnOfFull(): void {
+  if (performance.now() - warnedAt < WARN_EVERY_MS) return;
+  warnedAt = performance.now();
+  terminal.warning("no file descriptors left: new connections and exchanges are turned away with 503");
+}
+
+function isFull(): boolean {
+  const fd = duplicateIfPossible();
+  if (fd !== undefined) libc.close(fd);
+  return fd === undefined;
+}
+
+/** Undefined where no descriptor is left: what was free a moment ago, another thread may have taken. */
+function duplicateIfPossible(): number | undefined {
+  try {
+    return duplicate(0);
+  } catch (error) {
+    if (error instanceof SystemCallError) return undefined;
+    throw error;
+  }
+}
+
+const BODY = errorBody("overloaded", "the proxy has no file descriptors left; try again later");
+const HEAD = `HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nServer: ${SERVER}\r\nContent-Type: application/json`;
+const ANSWER = Buffer.from(`${HEAD}\r\nContent-Length: ${Buffer.byteLength(BODY)}\r\n\r\n${BODY}`);

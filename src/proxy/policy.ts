@@ -1,0 +1,109 @@
+// May this request pass? Pure functions of its method, target and header fields; all else is a refusal, which names its rule.
+
+import type { ErrorCode } from "../base/errors.ts";
+
+export const ROUTE = "/v1/responses";
+export const SHUTDOWN_ROUTE = "/shutdown";
+
+/** Why a request may not pass, for the client that sent it. */
+export type Refusal = { code: ErrorCode; message: string };
+
+/** What the rules look at. `url` is Bun's: `http://`, the Host field as it came, and the target with its dot segments resolved: routes judge the path, not this. */
+export type Head = { method: string; url: string; headers: Pick<Headers, "get" | "has"> };
+
+/** The rule that keeps a request for POST /v1/responses from the upstream, or undefined: it may pass. */
+export function refuseExchange(head: Head): Refusal | undefined {
+  return (
+    refuseOtherMethods(head, "POST") ??
+    refuseQuery(head) ??
+    refuseStrangers(head) ??
+    refuseUnclearLength(head)
+  );
+}
+
+/** The rule that keeps a request from ending the program, or undefined. */
+export function refuseShutdown(head: Head): Refusal | undefined {
+  return refuseOtherMethods(head, "GET") ?? refuseQuery(head) ?? refuseStrangers(head);
+}
+
+/** Whether Host is a name by which programs on this host reach the proxy. */
+export function isOwnHost(headers: Head["headers"]): boolean {
+  return /^(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?$/i.test(headers.get("host") ?? "");
+}
+
+/** Whether `status` or `wait` asks, which is refused like any other request, and is no reason to worry. */
+export function isProbe({ method, url, headers }: Head): boolean {
+  const isRoot = /^https?:\/\/[^/?#]*\/$/i.test(url);
+  return method === "GET" && isRoot && (headers.get("user-agent") ?? "").startsWith("responses-api-proxy/");
+}
+
+/** For every target that is not a route of ours. */
+export const ROUTE_REFUSED: Refusal = {
+  code: "route_refused",
+  message: `refused by responses-api-proxy: only POST ${ROUTE}, without a query, passes`,
+};
+
+function refuseOtherMethods({ method }: Head, allowed: string): Refusal | undefined {
+  return method === allowed ? undefined : ROUTE_REFUSED;
+}
+
+/** Bun's route table ignores the query, but keeps even an empty one in `url`. */
+function refuseQuery({ url }: Head): Refusal | undefined {
+  return url.includes("?") ? ROUTE_REFUSED : undefined;
+}
+
+function refuseStrangers(head: Head): Refusal | undefined {
+  return refuseForeignHost(head) ?? refuseBrowserRequests(head);
+}
+
+/**
+ * A name that resolves to 127.0.0.1 makes a web page's requests "same origin" (DNS rebinding), but the page's own name stays
+ * in Host. Two Host lines arrive joined by a comma, and match nothing; so does none at all (HTTP/1.0).
+ */
+function refuseForeignHost({ headers }: Head): Refusal | undefined {
+  if (isOwnHost(headers)) return undefined;
+  return {
+    code: "host_refused",
+    message: `refused by responses-api-proxy: the Host must be 127.0.0.1, localhost or [::1]; only POST ${ROUTE} passes`,
+  };
+}
+
+/**
+ * What a browser adds by itself and a page cannot suppress (Fetch §2.2.2, forbidden request-headers): Origin with every cross-origin POST,
+ * the Sec-Fetch fields with everything, an <img> included (W3C Fetch Metadata). `Sec-Fetch-Site: none` is no exception: a URL that the user
+ * has typed keeps it over the redirects that a site answers with. Browsers without these fields send Referer, or their name.
+ */
+const FROM_BROWSERS = [
+  "origin",
+  "referer",
+  "sec-fetch-dest",
+  "sec-fetch-site",
+  "sec-fetch-storage-access",
+  "sec-fetch-user",
+] as const;
+
+/** Browsers by their User-Agent: all large ones begin with Mozilla, for reasons of history. */
+const BROWSER_NAMES = /^\s*Mozilla\/|\b(dillo|e?links|lynx|netsurf|opera|w3m)\b/i;
+
+function refuseBrowserRequests({ headers }: Head): Refusal | undefined {
+  // Node's fetch sends this one, and always this value.
+  const mode = headers.get("sec-fetch-mode");
+  const isProgram =
+    !FROM_BROWSERS.some((name) => headers.has(name)) &&
+    (mode === null || mode === "cors") &&
+    !BROWSER_NAMES.test(headers.get("user-agent") ?? "");
+  if (isProgram) return undefined;
+  return {
+    code: "browser_refused",
+    message: `refused by responses-api-proxy: requests from web browsers do not pass (Origin, Referer, Sec-Fetch-*, User-Agent); only POST ${ROUTE} from programs does`,
+  };
+}
+
+/** RFC 9110 §8.6 leaves a repeated Content-Length, even an identical one, to be refused; Bun's parser lets that one through, as "2, 2". */
+function refuseUnclearLength({ headers }: Head): Refusal | undefined {
+  if (/^\d+$/.test(headers.get("content-length") ?? "0")) return undefined;
+  return {
+    code: "length_refused",
+    message: `refused by responses-api-proxy: Content-Length must stand once; only POST ${ROUTE} passes`,
+  };
+}

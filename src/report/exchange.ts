@@ -1,0 +1,109 @@
+// One exchange that is watched: for its line in the log (--log-level=debug) and its files (--dump-dir).
+
+import { causeOf } from "../base/errors.ts";
+import * as terminal from "../base/terminal.ts";
+import type { DumpedExchange } from "./dump.ts";
+
+/** How an exchange ended. */
+type Ending = "done" | "client left" | "upstream broke off" | "failed";
+
+export class Exchange {
+  readonly #number: number;
+  readonly #dumped: DumpedExchange | undefined;
+  readonly #began = performance.now();
+  #bytesUp = 0;
+  #bytesDown = 0;
+  #status = 0;
+  #firstByteMs: number | null = null;
+  #hasEnded = false;
+
+  constructor(number: number, dumped: DumpedExchange | undefined) {
+    this.#number = number;
+    this.#dumped = dumped;
+  }
+
+  /** Some of the request's body, on its way up. */
+  sent(bytes: Uint8Array): void {
+    this.#bytesUp += bytes.byteLength;
+    this.#dumped?.sent(bytes);
+  }
+
+  /** All of it. */
+  sentWhole(): void {
+    this.#dumped?.sentWhole();
+  }
+
+  /**
+   * The same answer, watched. Its body is pulled as the client reads, so back-pressure stays, and it breaks off where the upstream's
+   * does; but one of known length goes down in chunks (Bun 1.4.5).
+   */
+  watch(answer: Response, signal: AbortSignal): Response {
+    this.#status = answer.status;
+    this.#dumped?.answered(answer.status, answer.headers);
+    // A status from 600 on can be passed on, but not made (Fetch: RangeError).
+    if (answer.body === null || answer.status > 599) {
+      this.#end("done");
+      return answer;
+    }
+    const reader = answer.body.getReader();
+    const pull = async (controller: ReadableStreamDefaultController): Promise<void> => {
+      try {
+        const { done, value } = await reader.read();
+        if (done) {
+          this.#end("done");
+          controller.close();
+          return;
+        }
+        this.#received(value);
+        controller.enqueue(value);
+      } catch (error) {
+        this.#end(signal.aborted ? "client left" : "upstream broke off", error);
+        throw error;
+      }
+    };
+    const cancel = (reason: unknown): Promise<void> => {
+      this.#end("client left");
+      return reader.cancel(reason);
+    };
+    const { status, headers } = answer;
+    return new Response(new ReadableStream({ pull, cancel }), { status, headers });
+  }
+
+  /** It ended before an answer of the upstream's could be passed on; the client heard `status`, if it was still there. */
+  fail(status: number, error: unknown, signal: AbortSignal): void {
+    this.#status = status;
+    this.#end(signal.aborted ? "client left" : "failed", error);
+  }
+
+  #received(bytes: Uint8Array): void {
+    this.#firstByteMs ??= this.#elapsedMs();
+    this.#bytesDown += bytes.byteLength;
+    this.#dumped?.received(bytes);
+  }
+
+  #end(end: Ending, error?: unknown): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#dumped?.end();
+    const fields = {
+      event: "exchange",
+      number: this.#number,
+      status: this.#status,
+      end,
+      ...(end === "failed" ? { cause: causeOf(error) } : {}),
+      bytes_up: this.#bytesUp,
+      bytes_down: this.#bytesDown,
+      first_byte_ms: this.#firstByteMs,
+      duration_ms: this.#elapsedMs(),
+    };
+    const firstByte = this.#firstByteMs === null ? "" : `, first byte after ${this.#firstByteMs} ms`;
+    terminal.debug(
+      `#${fields.number} ${fields.status}, ${fields.bytes_up} bytes up, ${fields.bytes_down} down${firstByte}, ${fields.duration_ms} ms: ${end}`,
+      fields,
+    );
+  }
+
+  #elapsedMs(): number {
+    return Math.round(performance.now() - this.#began);
+  }
+}

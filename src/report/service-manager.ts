@@ -1,0 +1,48 @@
+// What a service manager is told, where one waits for it: systemd's Type=notify (sd_notify(3)).
+
+import { SystemCallError } from "../../native/ffi/libc.ts";
+import { connectDatagram, sendDatagram } from "../../native/sockets/datagram.ts";
+import * as terminal from "../base/terminal.ts";
+import type { Environment } from "../input/environment.ts";
+
+/** The connection to it, made before the system calls for that are taken away; undefined if nobody waits. */
+export class ServiceManager {
+  readonly #fd: number | undefined;
+  /** Why there is no connection although somebody waits. */
+  readonly #failure: SystemCallError | undefined;
+
+  constructor({ NOTIFY_SOCKET: socket }: Environment) {
+    try {
+      this.#fd = socket === undefined ? undefined : connectDatagram(socket);
+    } catch (error) {
+      if (!(error instanceof SystemCallError)) throw error;
+      // The sandbox closes abstract sockets (`@…`), which systemd uses only where it has no /run.
+      this.#failure = error;
+    }
+  }
+
+  /** Connections are accepted. */
+  ready(port: number): void {
+    if (this.#failure !== undefined) warn(this.#failure);
+    this.#notify(`READY=1\nSTATUS=listening on http://127.0.0.1:${port}`);
+  }
+
+  /** No new connections are accepted; exchanges in flight are ending. */
+  stopping(): void {
+    this.#notify("STOPPING=1\nSTATUS=ending");
+  }
+
+  #notify(state: string): void {
+    if (this.#fd === undefined) return;
+    try {
+      sendDatagram(this.#fd, state);
+    } catch (error) {
+      if (!(error instanceof SystemCallError)) throw error;
+      warn(error);
+    }
+  }
+}
+
+function warn({ message }: SystemCallError): void {
+  terminal.warning(`the service manager cannot be told (NOTIFY_SOCKET, ${message})`);
+}

@@ -1,0 +1,194 @@
+// Mutated requests and answers through the compiled program, and programs that are wrong in one line, which the same cases find out.
+
+import { describe, expect, test } from "bun:test";
+import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+import { temporaryDirectory } from "../harness/program.ts";
+import { type Ending, fromText, type Kind, makeCase, toText } from "./cases.ts";
+import { describeFailure, FEW_LANES, fuzz, replay } from "./fuzz.ts";
+
+const CASES = 1000;
+const ANSWERS: readonly Kind[] = ["answer", "answer", "answer", "early"];
+/** Another one each day, besides the one that stays; a failure shows it. */
+const SEEDS = [1, Math.floor(Date.now() / 86_400_000)];
+
+describe.each(SEEDS)("seed %d", (seed) => {
+  test(`${CASES} requests`, async () => {
+    const { failures, cases, reached, refused } = await fuzz({ kinds: ["request"], cases: CASES, seed });
+    expect(failures.map(describeFailure)).toEqual([]);
+    expect(cases).toBe(CASES);
+    // A proxy that refuses everything would pass, and so would one that is asked for nothing else.
+    expect(reached).toBeGreaterThan(CASES / 10);
+    expect(refused).toBeGreaterThan(CASES / 10);
+  });
+
+  test(`${CASES} answers`, async () => {
+    const { failures, reached } = await fuzz({ kinds: ANSWERS, cases: CASES, seed });
+    expect(failures.map(describeFailure)).toEqual([]);
+    expect(reached).toBe(CASES);
+  });
+});
+
+const ROOT = resolve(import.meta.dir, "../..");
+
+/** A command that runs the program from a copy of its source in which `line` of `file` is `wrong`. */
+function programWith(file: string, line: string, wrong: string): string[] {
+  const directory = temporaryDirectory();
+  for (const part of ["src", "native", "package.json", "tsconfig.json"])
+    cpSync(join(ROOT, part), join(directory, part), { recursive: true });
+  symlinkSync(join(ROOT, "node_modules"), join(directory, "node_modules"));
+  const source = readFileSync(join(directory, file), "utf8");
+  if (source.split(line).length !== 2) throw new Error(`${file} has not exactly one '${line}'`);
+  writeFileSync(
+    join(directory, file),
+    source.replace(line, () => wrong),
+  );
+  return [process.execPath, "--config=/dev/null", "--no-env-file", join(directory, "src/main.ts")];
+}
+
+type Wrong = [what: string, kinds: readonly Kind[], file: string, line: string, wrong: string, fault: RegExp];
+
+const WRONG: Wrong[] = [
+  [
+    "the client's Authorization stays",
+    ["request"],
+    "src/proxy/headers.ts",
+    'headers.set("authorization", authorization.exposeForUpstream());',
+    'if (!headers.has("authorization")) headers.set("authorization", authorization.exposeForUpstream());',
+    /Authorization that is not the proxy's/,
+  ],
+  [
+    "hop-by-hop fields stay",
+    ["request"],
+    "src/proxy/headers.ts",
+    "for (const name of HOP_BY_HOP) headers.delete(name);",
+    "",
+    /hop-by-hop field|Connection field/,
+  ],
+  [
+    "the fields that Connection names stay",
+    ["request"],
+    "src/proxy/headers.ts",
+    "if (named !== null) dropNamed(headers, named);",
+    "",
+    /which Connection names/,
+  ],
+  [
+    "every path is the route",
+    ["request"],
+    "src/proxy/server.ts",
+    "fetch: (request) => refused(request, ROUTE_REFUSED)",
+    "fetch: exchange as never",
+    /did not send, or should not have/,
+  ],
+  [
+    "every Host may pass",
+    ["request"],
+    "src/proxy/policy.ts",
+    "return refuseForeignHost(head) ?? refuseBrowserRequests(head);",
+    "return refuseBrowserRequests(head);",
+    /did not send, or should not have/,
+  ],
+  [
+    "an answer of uncertain end is passed on",
+    ANSWERS,
+    "src/proxy/headers.ts",
+    "if (status === 204 || status === 304) return true;",
+    "return true;",
+    /as whole what the upstream broke off/,
+  ],
+  [
+    "fields for web pages are passed on",
+    ANSWERS,
+    "src/proxy/headers.ts",
+    "for (const name of CROSS_ORIGIN) upstream.delete(name);",
+    "",
+    /client got the field access-control-/,
+  ],
+  [
+    "nobody hears of a body that is given up",
+    ANSWERS,
+    "src/proxy/forward.ts",
+    "answer.body?.cancel().catch(() => {});",
+    "void answer.body?.cancel();",
+    /the proxy has ended \(70\)/,
+  ],
+  [
+    "what the upstream did wrong is the proxy's fault",
+    ANSWERS,
+    "src/proxy/failures.ts",
+    "error instanceof UpstreamFault ? explain(error.code) : ourFault(error)",
+    "ourFault(error)",
+    /status 500 from the proxy itself/,
+  ],
+  [
+    "errors quote what they had",
+    ANSWERS,
+    "src/proxy/forward.ts",
+    "exchange?.fail(answer.status, error, request.signal);",
+    'answer.headers.set("x-sent", headers.get("authorization") ?? "");',
+    /the key is in an answer/,
+  ],
+];
+
+describe("found out within as many cases", () => {
+  test.each(WRONG)("%s", async (_what, kinds, file, line, wrong, fault) => {
+    const command = programWith(file, line, wrong);
+    const { failures } = await fuzz({ kinds, cases: CASES, seed: 1, command, patience: 1, lanes: FEW_LANES });
+    expect(failures[0]?.fault).toMatch(fault);
+  });
+
+  test("and the neighbour: the copy, unchanged", async () => {
+    const command = programWith("src/proxy/headers.ts", "dropHopByHop(upstream);", "dropHopByHop(upstream);");
+    const { failures, cases } = await fuzz({
+      kinds: ["request", ...ANSWERS],
+      cases: 200,
+      seed: 1,
+      command,
+      lanes: FEW_LANES,
+    });
+    expect({ cases, failures: failures.map(describeFailure) }).toEqual({ cases: 200, failures: [] });
+  });
+});
+
+/** Answers that have ended the program once: exit code 70. */
+const FOUND: [what: string, bytes: string, ending: Ending][] = [
+  ["a status below 100, and its body broken off", "HTTP/1.1 099 No\r\nContent-Length: 9\r\n\r\nok", "end"],
+  ["the same by a reset", "HTTP/1.1 099 No\r\nContent-Length: 9\r\n\r\nok", "reset"],
+  ["the same in chunks", "HTTP/1.1 099 No\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nok", "reset"],
+];
+
+test.each(FOUND)("found once: %s", async (_what, bytes, ending) => {
+  expect(await replay({ kind: "answer", writes: [bytes], ending, from: "found once" })).toEqual([]);
+});
+
+describe("a case", () => {
+  test("is the same for the same seed and number, and another for others", () => {
+    const texts = [1, 1, 2].map((seed) => toText(makeCase("request", seed, 7)));
+    expect(texts[0]).toBe(texts[1]!);
+    expect(texts[0]).not.toBe(texts[2]!);
+  });
+
+  test("is the same again from its text", () => {
+    for (let number = 0; number < 50; number++) {
+      const text = toText(makeCase("answer", 1, number));
+      expect(toText(fromText(text))).toBe(text);
+    }
+  });
+
+  test("that fails once fails when it is replayed", async () => {
+    const [, , file, line, wrong, fault] = WRONG[0]!;
+    const command = programWith(file, line, wrong);
+    const { failures } = await fuzz({
+      kinds: ["request"],
+      cases: CASES,
+      seed: 1,
+      command,
+      patience: 1,
+      lanes: FEW_LANES,
+    });
+    const [, text] = /npm run fuzz -- --replay (\S+)$/.exec(describeFailure(failures[0]!))!;
+    expect((await replay(fromText(text!), { command, times: 1 })).join("\n")).toMatch(fault);
+  });
+});

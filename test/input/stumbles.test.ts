@@ -1,0 +1,184 @@
+// What goes wrong at a start that is not the command line's fault, and what the person is told who has to mend it.
+
+import { beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { likelierUpstream } from "../../src/input/slips.ts";
+import { lacks } from "../harness/needs.ts";
+import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
+import { RawUpstream } from "../harness/upstream.ts";
+
+const upstream = new RawUpstream();
+const lines = (stderr: string): string[] =>
+  stderr
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.replace("responses-api-proxy: ", ""));
+
+describe("no key", () => {
+  test.each(["", "\n", "\r\n", "\nsk-on-the-second-line\n"])(
+    "%j: says where it may have gone",
+    async (input) => {
+      const { exitCode, stderr } = await runProgram({ input });
+      expect(exitCode).toBe(1);
+      expect(lines(stderr)).toEqual([
+        "error: standard input has no key in it",
+        "hint: nothing came before the first newline: is OPENAI_API_KEY set and exported here, or the file empty?",
+        "hint: in GitHub Actions a pull request from a fork gets no secrets",
+      ]);
+    },
+  );
+
+  test("Bearer before it: named among the usual mistakes, and the same whatever was read", async () => {
+    const [bearer, other] = await Promise.all(
+      ["Bearer sk-qqqq\n", "sk qqqq\n"].map((input) => runProgram({ input })),
+    );
+    expect(lines(bearer!.stderr)[2]).toContain("the word Bearer");
+    expect(bearer).toEqual(other!);
+  });
+});
+
+describe("a port", () => {
+  const hint = "hint: leave --port out to get a free port, and read it from the --server-info file";
+
+  test("that another program has", async () => {
+    const { exitCode, stderr } = await runProgram({ input: "sk-x\n", args: [`--port=${upstream.port}`] });
+    expect(exitCode).toBe(1);
+    expect(lines(stderr)).toEqual([
+      `error: cannot listen on 127.0.0.1:${upstream.port}: another program has that port (EADDRINUSE)`,
+      hint,
+    ]);
+  });
+
+  test.skipIf(lacks("root", "mount namespaces"))(
+    "of a proxy in another PID namespace: status claims no start of another process (needs root, mount namespaces)",
+    async () => {
+      const file = join(temporaryDirectory(), "server-info.json");
+      // The proxy is process 1 there, which here is another.
+      const launcher = ["unshare", "--pid", "--fork", "--kill-child"];
+      const proxy = await Proxy.start({ launcher, args: ["--server-info", file, "--http-shutdown"] });
+      const { exitCode, stdout } = await runProgram({ args: ["status", file] });
+      expect(stdout).toMatch(/^responses-api-proxy \S+ on http:\/\/127\.0\.0\.1:\d+, pid 1\n$/);
+      expect(exitCode).toBe(0);
+      expect(JSON.parse((await runProgram({ args: ["status", "--json", file] })).stdout)).toMatchObject({
+        alive: true,
+        pid: 1,
+        since: null,
+      });
+      await fetch(`${proxy.baseUrl}/shutdown`);
+      await proxy.ended();
+    },
+  );
+});
+
+describe("a key file as containers have it", () => {
+  /** DIR/..data → DIR/..2026, DIR/key → ..data/key */
+  function kubernetesVolume(mode: number): string {
+    const volume = temporaryDirectory();
+    mkdirSync(join(volume, "..2026"));
+    writeFileSync(join(volume, "..2026/key"), `${CANARY_KEY}\n`);
+    chmodSync(join(volume, "..2026/key"), mode);
+    chmodSync(join(volume, "..2026"), 0o755);
+    symlinkSync("..2026", join(volume, "..data"));
+    symlinkSync("..data/key", join(volume, "key"));
+    return volume;
+  }
+  const refused = async (file: string): Promise<string[]> => {
+    const { exitCode, stderr } = await runProgram({ args: [`--key-file=${file}`] });
+    expect(exitCode).toBe(1);
+    return lines(stderr);
+  };
+  const POD = "the pod needs fsGroup, and the secret's volume defaultMode: 0440";
+
+  test("Kubernetes' symlink: the name to give, and that name serves", async () => {
+    const volume = kubernetesVolume(0o400);
+    const named = join(volume, "..data/key");
+    expect(await refused(join(volume, "key"))).toEqual([
+      `error: cannot read --key-file '${volume}/key': it is a symlink`,
+      `hint: name ${named}; ${POD}`,
+    ]);
+    await Proxy.start({ args: [`--key-file=${named}`, `--upstream-url=${upstream.url}`] });
+  });
+
+  test("Kubernetes' default mode: not chmod, which nobody can do there", async () => {
+    const named = join(kubernetesVolume(0o644), "..data/key");
+    expect(await refused(named)).toEqual([
+      `error: cannot read --key-file '${named}': others may read or write it`,
+      `hint: ${POD}`,
+    ]);
+  });
+
+  test("a mode that cannot be changed: standard input, and that serves", async () => {
+    const file = join(temporaryDirectory(), "key");
+    writeFileSync(file, `${CANARY_KEY}\n`);
+    chmodSync(file, 0o444);
+    expect(await refused(file)).toEqual([
+      `error: cannot read --key-file '${file}': others may read or write it`,
+      `hint: chmod 600 '${file}'`,
+      `hint: of a container's secret, whose mode is fixed: leave --key-file out and start with < '${file}'`,
+    ]);
+    await Proxy.start({ launcher: ["sh", "-c", `exec "$0" "$@" < '${file}'`] });
+  });
+
+  test("another symlink: the file itself", async () => {
+    const directory = temporaryDirectory();
+    symlinkSync("elsewhere", join(directory, "key"));
+    expect((await refused(join(directory, "key")))[1]).toBe("hint: name the file itself");
+  });
+});
+
+describe("told at the start", () => {
+  /** What a proxy says between its protections and its end. */
+  async function remarks(args: string[], env: Record<string, string> = {}): Promise<string[]> {
+    const proxy = await Proxy.start({ args, env });
+    const { stderr } = await proxy.stop();
+    expect(stderr).not.toContain("sk-canary");
+    return lines(stderr).filter((line) => !/^(listening|protections|in force|ended)/.test(line));
+  }
+  /** Those of this machine and this user, which are no concern of these tests. */
+  let usual: string[] = [];
+  beforeAll(async () => void (usual = await remarks([])));
+  const more = async (args: string[], env?: Record<string, string>): Promise<string[]> =>
+    (await remarks(args, env)).filter((line) => !usual.includes(line));
+
+  test("a base URL in place of the upstream's", async () => {
+    expect(await more(["--upstream-url=https://a.test/v1?secret=1"])).toEqual([
+      "warning: the path of --upstream-url, /v1, does not end in /responses",
+      "hint: every request goes to exactly that URL; was https://a.test/v1/responses meant?",
+    ]);
+    expect(await more([`--upstream-url=${upstream.url}`])).toEqual([]);
+  });
+
+  const UPSTREAMS: [url: string, meant: string | undefined][] = [
+    ["https://api.openai.com", "https://api.openai.com/v1/responses"],
+    ["https://api.openai.com/v1", "https://api.openai.com/v1/responses"],
+    ["https://api.openai.com/v1/", "https://api.openai.com/v1/responses"],
+    ["https://api.openai.com/v1/responses/", "https://api.openai.com/v1/responses"],
+    ["https://api.openai.com/v1/chat/completions", "https://api.openai.com/v1/responses"],
+    ["https://x.test/base", "https://x.test/base/responses"],
+    ["https://api.openai.com/v1/responses", undefined],
+    ["https://x.openai.azure.com/openai/deployments/d/responses?api-version=2025-04-01-preview", undefined],
+    ["https://x.openai.azure.com/openai/v1/responses?api-version=preview", undefined],
+  ];
+  test.each(UPSTREAMS)("%s", (url, meant) => {
+    expect(likelierUpstream(new URL(url))).toBe(meant);
+  });
+
+  test.each(["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"])("%s that is not there", async (name) => {
+    const file = join(temporaryDirectory(), "authorities.pem");
+    expect(await more([], { [name]: file })).toEqual([
+      `warning: ${name}=${file} cannot be read (ENOENT): no authority is taken from there`,
+    ]);
+    writeFileSync(file, "");
+    expect(await more([], { [name]: file })).toEqual([]);
+  });
+
+  test("proxy variables that are not used, by name and never by value", async () => {
+    const env = { ALL_PROXY: "http://u:sk-canary@proxy.test:1", http_proxy: "http://sk-canary.test" };
+    const line = "not used: ALL_PROXY, http_proxy; of the proxy variables only HTTPS_PROXY and NO_PROXY are";
+    expect(await more([], env)).toEqual([line]);
+    expect(await more([], { ...env, HTTPS_PROXY: "http://127.0.0.1:9" })).toEqual([]);
+    expect(await more([`--upstream-url=${upstream.url}`], env)).toEqual([]);
+  });
+});

@@ -1,0 +1,74 @@
+// A limit on locked memory that is enough for now, and one that is not: the start and doctor say the same, and what can be done.
+
+import { describe, expect, test } from "bun:test";
+
+import { tightLock } from "../../src/lockdown/memory-lock.ts";
+import { compare, onKernel } from "../harness/hosts.ts";
+import { lacks } from "../harness/needs.ts";
+import { installedBinary, Proxy, runProgram } from "../harness/program.ts";
+import { ALICE, as } from "../harness/users.ts";
+
+const PREFIX = "responses-api-proxy: ";
+const MIB = 2 ** 20;
+
+test("how much room to grow is enough", () => {
+  expect(tightLock(Infinity)).toBeUndefined();
+  expect(tightLock(256 * MIB)).toBeUndefined();
+  const tight = (left: number): string =>
+    `RLIMIT_MEMLOCK leaves ${left} MiB to grow, and growing past it would end the proxy`;
+  expect(tightLock(255 * MIB)).toBe(tight(255));
+  expect(tightLock(-MIB)).toBe(tight(0));
+});
+
+const LITTLE = ["prlimit", "--memlock=65536:65536"];
+
+describe.skipIf(lacks("root"))("memory (needs root)", () => {
+  // The call that would fail does nothing here instead: so it seems to be locked, below a limit that is used up.
+  test("locked up to a limit that is near: a warning, no refusal, and doctor says the same", async () => {
+    const launcher = [...onKernel({ mlockall: "OK" }), ...LITTLE, ...as(ALICE)];
+    const binary = installedBinary(0o711);
+    const proxy = await Proxy.start({ launcher, binary });
+    const { stderr } = await proxy.stop();
+    expect(stderr).toMatch(/protections: not dumpable from exec, memory locked, /);
+    const tight = "RLIMIT_MEMLOCK leaves 0 MiB to grow, and growing past it would end the proxy";
+    expect(stderr).toContain(`${PREFIX}warning: memory is locked, but ${tight}\n`);
+    const strictly = await runProgram({ launcher, binary, args: ["--strict", "--require-mlock"] });
+    expect(strictly.stderr).toStartWith(`${PREFIX}error: standard input has no key in it\n`);
+    const { stdout } = await runProgram({ launcher, binary, args: ["doctor", "--json"] });
+    const report = JSON.parse(stdout);
+    expect(report.startsStrictly).toBe(true);
+    expect(report.checks).toContainEqual(
+      expect.objectContaining({ id: "memory-lock", status: "warning", found: `yes, but ${tight}` }),
+    );
+  });
+
+  test("not locked: the hint names the file that was started, if it has a name", async () => {
+    const binary = installedBinary(0o711);
+    const setcap = (path: string): string =>
+      `${PREFIX}hint: as root, give its file the capability: setcap cap_ipc_lock=ep ${path}\n`;
+    const launcher = [...LITTLE, ...as(ALICE)];
+    const args = ["--require-mlock"];
+    expect((await runProgram({ launcher, binary, args })).stderr).toContain(setcap(binary));
+    // From a file that can be read, it is a copy in memory that runs.
+    const copied = await runProgram({ launcher, binary: installedBinary(0o755), args });
+    expect(copied.stderr).toContain(setcap("FILE"));
+  });
+
+  test("that root may not lock: the hint is one for containers, and not to be root", async () => {
+    const launcher = [...LITTLE, "setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"];
+    const { exitCode, stderr } = await runProgram({ launcher, args: ["--require-mlock"] });
+    expect(exitCode).toBe(9);
+    expect(stderr).toContain(`${PREFIX}hint: give it CAP_IPC_LOCK, as with docker run --cap-add=IPC_LOCK\n`);
+    expect(stderr).not.toContain("as root");
+  });
+
+  test("limited softly only: the limit is raised as far as it goes", async () => {
+    const launcher = ["prlimit", "--memlock=4096:8388608", ...as(ALICE)];
+    const { of } = await compare(launcher);
+    expect(of("key-pages")).toMatchObject({
+      status: "ok",
+      found: "locked while the key is read, left out of dumps and forks",
+    });
+    expect(of("memory-lock")!.found).toContain("RLIMIT_MEMLOCK is 8 MiB");
+  });
+});

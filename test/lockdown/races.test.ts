@@ -1,0 +1,54 @@
+// Another process of the proxy's own user, which is there before the proxy and tries to look into it from its first instruction on.
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { chownSync } from "node:fs";
+import { join } from "node:path";
+
+import { CANARY_KEY, temporaryDirectory } from "../harness/program.ts";
+import { RawUpstream } from "../harness/upstream.ts";
+import { ORDINARY, reachableBinary, runAsWithin, UNREADABLE } from "../harness/users.ts";
+
+/** 50 starts take 15 s where nothing else runs, and several times as long beside other tests. */
+const SECONDS = 200;
+setDefaultTimeout(1000 * (SECONDS + 5));
+
+const upstream = new RawUpstream();
+
+describe("another process of the same user that is there from the spawn on", () => {
+  const race = async (
+    tries: number,
+    binary: string,
+    environment: Record<string, string>,
+  ): Promise<number> => {
+    const directory = temporaryDirectory();
+    chownSync(directory, ORDINARY, process.getgid!());
+    const info = join(directory, "info.json");
+    const args = [
+      String(tries),
+      CANARY_KEY,
+      info,
+      JSON.stringify(environment),
+      binary,
+      `--upstream-url=${upstream.url}`,
+    ];
+    return JSON.parse(await runAsWithin(SECONDS, ORDINARY, "racer.ts", ...args)).stolen;
+  };
+  const PATH = "/usr/bin:/bin";
+
+  test.each([
+    ["an unreadable file", UNREADABLE],
+    ["a readable file, through a copy in memory", 0o755],
+  ])("steals the key in 0 of 50 starts from %s", async (_from, mode) => {
+    expect(await race(50, reachableBinary(mode), { PATH })).toBe(0);
+  });
+
+  test("the neighbour: it does steal it from a process that was dumpable for a moment", async () => {
+    // The mark of the second start, set by hand, leaves the rebirth out, and with it what closes the window.
+    const SETTINGS = {
+      BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
+      DO_NOT_TRACK: "1",
+      RESPONSES_API_PROXY_STAGE: "reborn",
+    };
+    expect(await race(5, reachableBinary(), { PATH, ...SETTINGS })).toBeGreaterThan(0);
+  });
+});

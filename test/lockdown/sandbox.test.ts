@@ -1,0 +1,267 @@
+// Shut in, from the first instruction: what the kernel says of every thread, what an attacker gets who was there from the start, and
+// what one gets who has taken the process over. Started in each of the ways there are.
+
+import { beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, chownSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { landlockAbi } from "../../native/sandbox/landlock.ts";
+import { FLAGS } from "../../packaging/build.ts";
+import { scanMemory } from "../harness/memory.ts";
+import { lacks } from "../harness/needs.ts";
+import { CANARY_KEY, installedBinary, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
+import { RawUpstream } from "../harness/upstream.ts";
+import { as, isRoot, ORDINARY, reachableBinary, UNREADABLE } from "../harness/users.ts";
+import { REQUEST, roundTrip } from "../harness/wire.ts";
+
+const CAP_IPC_LOCK = "0000000000004000";
+const NO_CAPABILITY = "0000000000000000";
+
+const upstream = new RawUpstream();
+
+/** A file that everyone may execute and only root may read, with the right to lock memory. */
+function recommendedInstallation(): string {
+  const path = installedBinary(0o711);
+  Bun.spawnSync(["setcap", "cap_ipc_lock=ep", path]);
+  return path;
+}
+
+type Way = { binary: () => string; launcher?: string[]; args?: string[]; capabilities: string };
+
+/** Root with supplementary groups, which must not stay. */
+const WITH_GROUPS = ["setpriv", "--groups=4,27"];
+
+const AS_ROOT: [name: string, way: Way][] = [
+  [
+    "as root with --user",
+    {
+      binary: () => reachableBinary(),
+      launcher: WITH_GROUPS,
+      args: [`--user=${ORDINARY}`],
+      capabilities: CAP_IPC_LOCK,
+    },
+  ],
+  [
+    "as root with --user, from an unreadable file",
+    { binary: () => reachableBinary(0o711), args: [`--user=${ORDINARY}`], capabilities: CAP_IPC_LOCK },
+  ],
+];
+
+const AS_RECOMMENDED: [name: string, way: Way][] = [
+  [
+    "as an ordinary user, as recommended",
+    { binary: recommendedInstallation, launcher: as(ORDINARY), capabilities: CAP_IPC_LOCK },
+  ],
+];
+
+const AS_ORDINARY: [name: string, way: Way][] = [
+  [
+    "as an ordinary user, from an unreadable file",
+    { binary: () => reachableBinary(UNREADABLE), launcher: as(ORDINARY), capabilities: NO_CAPABILITY },
+  ],
+  [
+    "as an ordinary user, from a readable file",
+    { binary: () => reachableBinary(), launcher: as(ORDINARY), capabilities: NO_CAPABILITY },
+  ],
+];
+
+/** Of root's processes none may stay in a group; the user who runs the tests stays in what groups that user has. */
+const GROUPS = isRoot ? "" : /^Groups:\t(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))![1]!;
+const GID = isRoot ? ORDINARY : process.getgid!();
+
+function expectClosed(_name: string, { binary, launcher = [], args = [], capabilities }: Way): void {
+  let proxy: Proxy;
+  beforeAll(async () => {
+    proxy = await Proxy.start({
+      binary: binary(),
+      launcher,
+      args: [...args, `--upstream-url=${upstream.url}`],
+    });
+    await proxy.waitForLine(/protections: .*\n/);
+  });
+
+  const name =
+    "in every thread: that user and no other, no group, no capability but one, seccomp and no_new_privs";
+  test.skipIf(lacks("/proc without hidepid"))(`${name} (needs /proc without hidepid)`, () => {
+    const tasks = readdirSync(`/proc/${proxy.pid}/task`);
+    expect(tasks.length).toBeGreaterThan(1);
+    for (const task of tasks) {
+      const status = readFileSync(`/proc/${proxy.pid}/task/${task}/status`, "utf8");
+      const fields = Object.fromEntries(status.split("\n").map((line) => line.split(/:\s*/, 2)));
+      expect(fields).toMatchObject({
+        Uid: [ORDINARY, ORDINARY, ORDINARY, ORDINARY].join("\t"),
+        Gid: [GID, GID, GID, GID].join("\t"),
+        Groups: GROUPS,
+        CapPrm: capabilities,
+        CapEff: capabilities,
+        NoNewPrivs: "1",
+        Seccomp: "2",
+      });
+      // Dropped by root, which has it to drop; and there is nothing that could give an ordinary user more.
+      if (args.length > 0) expect(fields).toMatchObject({ CapBnd: CAP_IPC_LOCK, CapAmb: CAP_IPC_LOCK });
+    }
+  });
+
+  test("the protections line says so", () => {
+    const locked = capabilities === CAP_IPC_LOCK ? "memory locked, " : "";
+    expect(proxy.stderr).toContain(
+      `protections: not dumpable from exec, ${locked}no core, sandbox landlock(abi `,
+    );
+    expect(proxy.stderr).toContain(`)+seccomp+mdwe, uid ${ORDINARY}\n`);
+  });
+
+  test("it serves, and where memory is locked no copy of the key is not", async () => {
+    for (let count = 0; count < 50; count++) expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
+    // Whoever has the capability was given it by root, who can look.
+    if (capabilities === CAP_IPC_LOCK) expect(scanMemory(proxy.pid, CANARY_KEY).unlocked).toBe(0);
+  });
+}
+
+describe.each(AS_ORDINARY)("started %s", expectClosed);
+describe.skipIf(lacks("root")).each(AS_ROOT)("started %s (needs root)", expectClosed);
+describe.skipIf(lacks("root", "setcap")).each(AS_RECOMMENDED)(
+  "started %s (needs root, setcap)",
+  expectClosed,
+);
+
+test.skipIf(lacks("root"))(
+  "started as root without --user it stays root, and says so (needs root)",
+  async () => {
+    const proxy = await Proxy.start();
+    await proxy.waitForLine(/protections: .*, uid 0 \(--user makes it another\)\n/);
+  },
+);
+
+describe("one who has taken the process over", () => {
+  test("is refused each forbidden thing", async () => {
+    const elsewhere = temporaryDirectory();
+    chmodSync(elsewhere, 0o777);
+    // Of the same user, so that nothing but the sandbox keeps a signal from it.
+    const victim = Bun.spawn([...as(ORDINARY), "sleep", "60"]);
+    const other = new RawUpstream();
+    const binary = join(temporaryDirectory(), "hooked");
+    const changed = join(temporaryDirectory(), "changed");
+    writeFileSync(changed, "content");
+    chownSync(changed, ORDINARY, process.getgid!());
+    const hook = {
+      FORBIDDEN_FILE: `"${elsewhere}/file"`,
+      CHANGED_FILE: `"${changed}"`,
+      OTHER_PORT: other.port,
+      OTHER_PID: victim.pid,
+    };
+    const defines = Object.entries(hook).map(([name, value]) => `--define=${name}=${value}`);
+    const build = [process.execPath, "build", "test/harness/forbidden.ts", ...FLAGS, ...defines];
+    const { exitCode } = Bun.spawnSync([...build, `--outfile=${binary}`]);
+    expect(exitCode).toBe(0);
+    const writable = temporaryDirectory();
+    chownSync(writable, ORDINARY, GID);
+    const user = isRoot ? [`--user=${ORDINARY}`] : [];
+    const info = join(writable, "made", "info.json");
+    const proxy = await Proxy.start({
+      binary,
+      args: [...user, "--server-info", info, `--upstream-url=${upstream.url}`],
+    });
+    await proxy.waitForLine(/protections/);
+    proxy.signal("SIGUSR2");
+    const results = JSON.parse(await proxy.firstOutputLine()) as Record<string, string>;
+    expect(victim.exitCode).toBeNull();
+    victim.kill("SIGKILL");
+    // Landlock refuses with EACCES and EPERM, the filter with EPERM where arguments decide, and what is not allowed is not there.
+    const by = (reason: string): string[] => Object.keys(results).filter((deed) => results[deed] === reason);
+    const abi = landlockAbi();
+    expect(by("EACCES")).toEqual([
+      "write, sync",
+      "write, async",
+      "write, Bun.write",
+      "write to a file that is there",
+      ...(abi >= 3 ? ["open(O_TRUNC)"] : []),
+      ...(abi >= 4 ? ["connect elsewhere", "bind elsewhere"] : []),
+      "read another's environment",
+    ]);
+    expect(by("EPERM")).toEqual([
+      "limit another process",
+      "a Unix socket",
+      "a netlink socket",
+      "a VSOCK socket",
+      "type into the terminal",
+      "have a descriptor signal",
+      "dumpable again",
+    ]);
+    expect(by("OK")).toEqual([
+      ...(abi < 3 ? ["open(O_TRUNC)"] : []),
+      ...(abi < 4 ? ["connect elsewhere", "bind elsewhere"] : []),
+    ]);
+    expect(by("ENOSYS").length).toBeGreaterThan(25);
+    // Not even an empty file was made.
+    expect(readdirSync(elsewhere)).toEqual([]);
+    if (abi >= 3) expect(readFileSync(changed, "utf8")).toBe("content");
+    expect(statSync(changed).mode & 0o777).toBe(0o644);
+    // And it still does what it is for, its file included.
+    expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
+    expect(JSON.parse(readFileSync(info, "utf8"))).toEqual({ port: proxy.port, pid: proxy.pid });
+    await proxy.stop();
+    expect(readdirSync(join(info, ".."))).toEqual([]);
+  });
+});
+
+describe("--strict and --user", () => {
+  test("--strict: what would be a warning ends it, with its exit code", async () => {
+    const start = { binary: reachableBinary(UNREADABLE), launcher: as(ORDINARY), input: "" };
+    const { exitCode, stderr } = await runProgram({ ...start, args: ["--strict"] });
+    expect(exitCode).toBe(9);
+    expect(stderr).toStartWith("responses-api-proxy: error: memory is not locked");
+  });
+
+  test("--strict: from a file that can be read, whose first start was open for a moment", async () => {
+    const launcher = as(ORDINARY);
+    const { exitCode, stderr } = await runProgram({
+      binary: reachableBinary(),
+      launcher,
+      input: "",
+      args: ["--strict"],
+    });
+    expect(exitCode).toBe(11);
+    expect(stderr).toStartWith("responses-api-proxy: error: a process of this user that was there before");
+  });
+
+  test.skipIf(lacks("root"))("--strict: with everything in place it starts (needs root)", async () => {
+    const proxy = await Proxy.start({
+      args: ["--strict", `--user=${ORDINARY}`],
+      binary: reachableBinary(0o711),
+    });
+    await proxy.waitForLine(/protections: not dumpable from exec, memory locked/);
+  });
+
+  const REFUSED: [args: string[], launcher: string[], exitCode: number, message: string][] = [
+    [["--user=root"], [], 2, "--user must not be root"],
+    [["--user=0"], [], 2, "--user must not be root"],
+    [
+      ["--user=nobody-of-that-name"],
+      [],
+      2,
+      "--user 'nobody-of-that-name' is no user, or its number is a group's",
+    ],
+    [["--user=27"], [], 2, "--user '27' is no user, or its number is a group's"],
+    [[`--user=${ORDINARY}`], as(ORDINARY), 10, "--user takes root"],
+  ];
+  test.each(REFUSED)("%j", async (args, launcher, exitCode, message) => {
+    const ended = await runProgram({ args, launcher, binary: reachableBinary(), input: "sk-x\n" });
+    expect(ended.exitCode).toBe(exitCode);
+    expect(ended.stderr.split("\n")[0]).toBe(`responses-api-proxy: error: ${message}`);
+  });
+
+  test.skipIf(lacks("root"))(
+    "a file that the user may not execute: one line, exit code 3 (needs root)",
+    async () => {
+      const ended = await runProgram({
+        args: [`--user=${ORDINARY}`],
+        binary: reachableBinary(0o700),
+        input: "sk-x\n",
+      });
+      expect(ended.exitCode).toBe(3);
+      expect(ended.stderr).toMatch(
+        /^responses-api-proxy: error: cannot start again with a clean environment \(execve: EACCES\)\n/,
+      );
+    },
+  );
+});

@@ -1,0 +1,321 @@
+// The npm packages, packed and installed for real: what is in them, how they start the program, and that no directory misleads them.
+
+import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join, resolve } from "node:path";
+
+import { dependencies, version } from "../../package.json";
+import { NOTICES, notices } from "../../packaging/notices.ts";
+import { packageOf, PACKAGES, writeMainPackage, writeTargetPackage } from "../../packaging/npm.ts";
+import { type Target, TARGETS } from "../../packaging/targets.ts";
+import { BINARY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
+import { Registry } from "../harness/registry.ts";
+
+const HERE = TARGETS.find(({ cpu, libc }) => cpu === process.arch && libc === "glibc")!;
+const ELSEWHERE = TARGETS.filter((target) => target !== HERE);
+const SMOKE = resolve("packaging/smoke.ts");
+
+const home = temporaryDirectory();
+const registry = new Registry();
+/** Package → its tarball. */
+const tarballs: Record<string, string> = {};
+/** A directory with both packages installed by npm, under a hostile one. */
+let project: string;
+
+/** With caches that nothing has been put into. */
+const environmentOf = (caches: string) => ({
+  PATH: `${resolve("node_modules/.bin")}:${process.env["PATH"]}`,
+  HOME: home,
+  npm_config_registry: registry.url,
+  npm_config_update_notifier: "false",
+  npm_config_cache: join(caches, "npm"),
+  BUN_INSTALL_CACHE_DIR: join(caches, "bun"),
+  TMPDIR: caches,
+});
+const environment = environmentOf(home);
+
+/** npm and bunx, from empty caches, take some seconds where nothing else runs, and many times as long beside other tests. */
+const SECONDS = 100;
+setDefaultTimeout(1000 * 2 * SECONDS);
+
+/** A command to its end. */
+async function run(command: string[], cwd: string, env = environment): Promise<string> {
+  const [binary = "", ...args] = command;
+  const { exitCode, stdout, stderr } = await runProgram({ binary, args, cwd, env, seconds: SECONDS });
+  if (exitCode !== 0) throw new Error(`${command.join(" ")} ended with ${exitCode}:\n${stdout}${stderr}`);
+  return stdout;
+}
+
+/** Runs the smoke test on a command that is started in `cwd`; the smoke test itself is run by bun, and so in a directory of ours. */
+function smoke(cwd: string, ...command: string[]): Promise<string> {
+  return run(["bun", SMOKE, "sh", "-c", `cd '${cwd}' && exec "$0" "$@"`, ...command], home);
+}
+
+const manifestOf = (name: string) => JSON.parse(readFileSync(`${PACKAGES}/${name}/package.json`, "utf8"));
+
+async function pack(name: string): Promise<void> {
+  const file = (
+    await run(["npm", "pack", "--silent", `--pack-destination=${home}`], `${PACKAGES}/${name}`)
+  ).trim();
+  tarballs[name] = join(home, file);
+  registry.add(manifestOf(name), tarballs[name]);
+}
+
+/** A directory whose files try to get a hand in whatever is started in it or below it; what they do shows as a file `taken`. */
+function hostileDirectory(): string {
+  const directory = temporaryDirectory();
+  const taken = join(directory, "taken");
+  writeFileSync(join(directory, "bunfig.toml"), `preload = ["${directory}/evil.ts"]\n`);
+  writeFileSync(join(directory, "evil.ts"), `require("node:fs").writeFileSync("${taken}", "code");\n`);
+  writeFileSync(
+    join(directory, "tsconfig.json"),
+    `{"compilerOptions":{"paths":{"*":["${directory}/evil.ts"]}}}`,
+  );
+  writeFileSync(
+    join(directory, ".env"),
+    `BUN_OPTIONS=--preload=${directory}/evil.ts\nHTTPS_PROXY=http://127.0.0.1:1\n`,
+  );
+  return directory;
+}
+
+/** Programs in node_modules/.bin that pass for the system's. npx and bunx put that first in PATH (and npx would start its sh). */
+function plantPrograms(directory: string): string {
+  const bin = join(directory, "node_modules/.bin");
+  mkdirSync(bin, { recursive: true });
+  for (const name of ["uname", "readlink", "sh", "dirname"]) {
+    writeFileSync(join(bin, name), `#!/bin/sh\necho ${name} > ${directory}/taken\n`);
+    chmodSync(join(bin, name), 0o755);
+  }
+  return bin;
+}
+
+beforeAll(async () => {
+  writeMainPackage();
+  writeTargetPackage(HERE, BINARY);
+  await Promise.all([pack("responses-api-proxy"), pack(packageOf(HERE))]);
+  for (const target of ELSEWHERE) registry.add({ ...manifestOf(packageOf(HERE)), ...fieldsOf(target) });
+  project = join(hostileDirectory(), "project");
+  mkdirSync(project);
+  writeFileSync(join(project, "package.json"), "{}");
+  await run(["npm", "install", "--no-audit", "--no-fund", ...Object.values(tarballs)], project);
+});
+
+const fieldsOf = (target: Target) => ({ name: packageOf(target), cpu: [target.cpu], libc: [target.libc] });
+
+const bin = (): string => join(project, "node_modules/.bin/responses-api-proxy");
+
+describe("what is packed", () => {
+  const contents = async (name: string): Promise<string[]> => {
+    const files = (await run(["tar", "-tzf", tarballs[name]!], home)).trim().split("\n");
+    return files.map((file) => file.replace("package/", "")).sort();
+  };
+
+  test("the launcher and what one reads; no program, no source", async () => {
+    expect(await contents("responses-api-proxy")).toEqual([
+      "CHANGELOG.md",
+      "LICENSE",
+      "README.md",
+      NOTICES,
+      "bin/responses-api-proxy",
+      "package.json",
+    ]);
+  });
+
+  test("the program, beside it nothing but its licences", async () => {
+    expect(await contents(packageOf(HERE))).toEqual([
+      "LICENSE",
+      NOTICES,
+      "bin/responses-api-proxy",
+      "package.json",
+    ]);
+  });
+
+  test("nothing runs when it is installed, and only what fits is", () => {
+    const main = manifestOf("responses-api-proxy");
+    expect(main.scripts).toBeUndefined();
+    expect(main.dependencies).toBeUndefined();
+    expect(main.optionalDependencies).toEqual(
+      Object.fromEntries(TARGETS.map((target) => [packageOf(target), version])),
+    );
+    expect(manifestOf(packageOf(HERE))).toMatchObject({
+      version,
+      os: ["linux"],
+      cpu: [HERE.cpu],
+      libc: [HERE.libc],
+    });
+    expect(manifestOf(packageOf(HERE)).scripts).toBeUndefined();
+  });
+
+  test("the notices are those of what is installed, the changelog knows the version", () => {
+    expect(readFileSync(NOTICES, "utf8")).toBe(notices());
+    expect(readFileSync("CHANGELOG.md", "utf8")).toContain(`\n## ${version}\n`);
+  });
+});
+
+describe("installed under a hostile directory", () => {
+  const untouched = (): void => expect(existsSync(join(project, "../taken"))).toBe(false);
+
+  test.each([[["npx"]], [["bunx"]]])("%p starts it: ready, forwards, refuses, ends", async (command) => {
+    expect(await smoke(project, ...command, "responses-api-proxy")).toContain("forwards, refuses, ends");
+    untouched();
+  });
+
+  test.each([[["npx", "--yes"]], [["bunx"]]])(
+    "%p starts it from the registry, and fetches one program only",
+    async (command) => {
+      const elsewhere = join(hostileDirectory(), "elsewhere");
+      mkdirSync(elsewhere);
+      registry.asked.length = 0;
+      const start = ["sh", "-c", `cd ${elsewhere} && exec "$0" "$@"`, ...command, "responses-api-proxy"];
+      expect(await run(["bun", SMOKE, ...start], home, environmentOf(temporaryDirectory()))).toContain(
+        "refuses, ends",
+      );
+      expect(registry.asked.filter((path) => path.endsWith(".tgz") && path.includes("-linux-"))).toEqual([
+        `${packageOf(HERE)}/${packageOf(HERE)}.tgz`,
+      ]);
+      expect(existsSync(join(elsewhere, "../taken"))).toBe(false);
+    },
+  );
+
+  test("a global installation starts it", async () => {
+    const prefix = temporaryDirectory();
+    await run(
+      ["npm", "install", "--global", `--prefix=${prefix}`, "--no-audit", ...Object.values(tarballs)],
+      home,
+    );
+    expect(await smoke(home, join(prefix, "bin/responses-api-proxy"))).toContain("refuses, ends");
+  });
+
+  test("in the hostile directory itself, whose programs come first in PATH", async () => {
+    const cwd = join(project, "..");
+    const env = { PATH: `${plantPrograms(cwd)}:/usr/bin:/bin` };
+    const proxy = await Proxy.start({ binary: bin(), cwd, env, args: ["--server-info", "info.json"] });
+    // Relative to where it was started, and the same process: the launcher became the program.
+    expect(JSON.parse(readFileSync(join(cwd, "info.json"), "utf8"))).toEqual({
+      port: proxy.port,
+      pid: proxy.pid,
+    });
+    expect((await proxy.stop()).exitCode).toBe(0);
+    untouched();
+  });
+
+  test("arguments and exit codes pass", async () => {
+    const ended = await runProgram({ binary: bin(), args: ["--version"] });
+    expect(ended).toMatchObject({
+      exitCode: 0,
+      stdout: `responses-api-proxy ${version} (Bun ${Bun.version}, built for linux ${process.arch})\n`,
+    });
+    expect((await runProgram({ binary: bin(), args: ["--port", "a b"] })).stderr).toContain("got 'a b'");
+    expect((await runProgram({ binary: bin(), args: ["--bogus"] })).exitCode).toBe(2);
+  });
+});
+
+describe("where there is no program for the machine: one line, a hint, exit code 1", () => {
+  /** The launcher alone, or with another machine's package. */
+  function installed(other?: string): string {
+    const modules = join(temporaryDirectory(), "node_modules");
+    cpSync(`${PACKAGES}/responses-api-proxy`, join(modules, "responses-api-proxy"), { recursive: true });
+    if (other !== undefined)
+      cpSync(`${PACKAGES}/${packageOf(HERE)}`, join(modules, other), { recursive: true });
+    mkdirSync(join(modules, ".bin"));
+    symlinkSync("../responses-api-proxy/bin/responses-api-proxy", join(modules, ".bin/responses-api-proxy"));
+    return join(modules, ".bin/responses-api-proxy");
+  }
+
+  const foreign = TARGETS.find(({ cpu }) => cpu !== HERE.cpu)!;
+
+  test("but the other libc's is, and its loader is here too", async () => {
+    const musl = TARGETS.find(({ cpu, libc }) => cpu === HERE.cpu && libc === "musl")!;
+    const { exitCode } = await runProgram({ binary: installed(packageOf(musl)), args: ["--version"] });
+    expect(exitCode).toBe(0);
+  });
+
+  test.each([undefined, packageOf(foreign)])("installed beside it: %p", async (other) => {
+    const launcher = installed(other);
+    const { exitCode, stdout, stderr } = await runProgram({ binary: launcher, args: ["--version"] });
+    const where = resolve(launcher, "../../responses-api-proxy");
+    expect({ exitCode, stdout, stderr }).toEqual({
+      exitCode: 1,
+      stdout: "",
+      stderr: `responses-api-proxy: error: the package ${packageOf(HERE)} is not installed beside ${where}\nresponses-api-proxy: hint: install again on this machine, with optional dependencies\n`,
+    });
+  });
+
+  test("another system", async () => {
+    const pretend = 'command() { case "$*" in *uname\\ -s) echo Darwin ;; *) echo arm64 ;; esac; }';
+    const { exitCode, stderr } = await runProgram({
+      binary: "/bin/sh",
+      args: ["-c", `${pretend}; . ${installed()}`],
+    });
+    expect(exitCode).toBe(1);
+    expect(stderr.split("\n")[0]).toBe(
+      "responses-api-proxy: error: only Linux on x64 and arm64 is supported, not Darwin on arm64",
+    );
+  });
+});
+
+test("an x64 processor that is too old: one line, a hint, exit code 1", async () => {
+  const launcher = `${import.meta.dir}/../../packaging/launcher.sh`;
+  for (const feature of ["sse4_2", "popcnt"]) {
+    const pretend = `command() { case "$*" in *uname\\ -m) echo x86_64 ;; *grep*${feature}*) return 1 ;; *) shift; "$@" ;; esac; }`;
+    const args = ["-c", `${pretend}; . "$0"`, launcher];
+    expect(await runProgram({ binary: "/bin/sh", args })).toEqual({
+      exitCode: 1,
+      signal: null,
+      stdout: "",
+      stderr: `responses-api-proxy: error: this processor has no ${feature}, which the program requires (x86-64-v2)\nresponses-api-proxy: hint: in a virtual machine, choose another processor model, such as the host's own\n`,
+    });
+  }
+});
+
+describe("the smoke test tells", () => {
+  const smokes = async (script: string): Promise<string> => {
+    const program = join(temporaryDirectory(), "program");
+    writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    return run(["bun", SMOKE, program], home).then(
+      () => "fit for use",
+      (error: Error) => error.message,
+    );
+  };
+
+  test.each([
+    ["a program that ends at once", "exit 3", "ended with exit code 3 before it was ready"],
+    [
+      "one that shows the key",
+      `(read -r key; echo "$key" >&2; echo "$key") | '${BINARY}' "$@"`,
+      "the key is in the output",
+    ],
+    [
+      "one that sends another key",
+      `(cat >/dev/null; echo sk-other) | '${BINARY}' "$@"`,
+      "the upstream does not get the key",
+    ],
+    ["one whose exit code is another", `'${BINARY}' "$@"; exit 4`, "the exit code is 4"],
+    ["one that is as it should be", `exec '${BINARY}' "$@"`, "fit for use"],
+  ])("%s", async (_what, script, told) => {
+    expect(await smokes(script)).toContain(told);
+  });
+});
+
+test("the same source gives the same bytes in another directory", async () => {
+  const copy = join(temporaryDirectory(), "copy");
+  for (const path of ["src", "native", "packaging", "package.json", "tsconfig.json"])
+    cpSync(path, join(copy, path), { recursive: true });
+  // Really there, as after an installation: where a module lies relative to the entry point is part of what is compiled.
+  for (const name of Object.keys(dependencies))
+    cpSync(`node_modules/${name}`, join(copy, "node_modules", name), { recursive: true });
+  await run(["bun", "packaging/build.ts"], copy);
+  const digest = async (file: string) =>
+    new Bun.CryptoHasher("sha256").update(await Bun.file(file).bytes()).digest("hex");
+  expect(await digest(join(copy, "dist/responses-api-proxy"))).toBe(await digest(BINARY));
+  rmSync(copy, { recursive: true });
+});

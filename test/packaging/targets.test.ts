@@ -1,0 +1,72 @@
+// What `npm run build:all` makes: a program for each target, built for its processor, that starts wherever it can be started here.
+
+import { beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+
+import { version } from "../../package.json";
+import { compileAll, programOf } from "../../packaging/build.ts";
+import { TARGETS } from "../../packaging/targets.ts";
+import { lacks, type Need } from "../harness/needs.ts";
+import { temporaryDirectory } from "../harness/program.ts";
+
+const directory = temporaryDirectory();
+beforeAll(() => compileAll(directory), 120_000);
+
+/** The loader that a program names in its header: without it, it cannot start. */
+const LOADERS: Record<string, string> = {
+  "linux-x64": "/lib64/ld-linux-x86-64.so.2",
+  "linux-x64-musl": "/lib/ld-musl-x86_64.so.1",
+  "linux-arm64": "/lib/ld-linux-aarch64.so.1",
+  "linux-arm64-musl": "/lib/ld-musl-aarch64.so.1",
+};
+const OTHER = { x64: "arm64", arm64: "x64" } as const;
+
+async function run(...command: string[]): Promise<string> {
+  const child = Bun.spawn(command, { stdout: "pipe", stderr: "pipe", cwd: "/" });
+  const output = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  await child.exited;
+  return output.join("");
+}
+
+describe.each(TARGETS.map((target) => [target.name, target] as const))("%s", (name, target) => {
+  const program = programOf(target, directory);
+
+  test("is a program for that processor and that libc", () => {
+    const header = readFileSync(program).subarray(0, 4096);
+    expect(header.subarray(0, 5).toString("latin1")).toBe("\x7fELF\x02");
+    // e_machine (elf(5)): EM_X86_64 or EM_AARCH64
+    expect(header.readUInt16LE(18)).toBe(target.cpu === "x64" ? 62 : 183);
+    expect(header.includes(LOADERS[name]!)).toBe(true);
+  });
+
+  test("has that processor's system calls compiled in, whichever machine built it", () => {
+    const bytes = readFileSync(program);
+    expect(bytes.includes(`built for linux ${target.cpu}`)).toBe(true);
+    expect(bytes.includes(`built for linux ${OTHER[target.cpu]}`)).toBe(false);
+  });
+
+  test("has the checksum that SHA256SUMS says", async () => {
+    const digest = new Bun.CryptoHasher("sha256").update(await Bun.file(program).bytes()).digest("hex");
+    expect(readFileSync(`${directory}/SHA256SUMS`, "utf8")).toContain(
+      `${digest}  responses-api-proxy-${name}\n`,
+    );
+  });
+
+  test.skipIf(lacks(name as Need))(`starts and serves (needs ${name})`, async () => {
+    expect(await run(program, "--version")).toBe(
+      `responses-api-proxy ${version} (Bun ${Bun.version}, built for linux ${target.cpu})\n`,
+    );
+    const smoke = `${import.meta.dir}/../../packaging/smoke.ts`;
+    expect(await run(process.execPath, smoke, program)).toContain("forwards, refuses, ends");
+  });
+});
+
+// What is compiled on another processor is not known to have the same bytes.
+test.skipIf(lacks("linux-x64"))("linux-x64 is what the README's recipe expects (needs linux-x64)", () => {
+  const program = TARGETS.find(({ name }) => name === "linux-x64")!;
+  const bytes = readFileSync(programOf(program, directory));
+  const digest = new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
+  expect(readFileSync("README.md", "utf8")).toContain(
+    `echo "${digest}  package/bin/responses-api-proxy" | sha256sum`,
+  );
+});

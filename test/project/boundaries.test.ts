@@ -1,0 +1,97 @@
+// The cut of the code, kept: who may import what, and the things that exist in one place only.
+
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+const FILES = [...new Bun.Glob("{src,native}/**/*.ts").scanSync(".")].sort();
+const sources = new Map(FILES.map((file) => [file, readFileSync(file, "utf8")]));
+const code = (file: string): string => sources.get(file)!.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, "");
+const filesWith = (pattern: RegExp): string[] => FILES.filter((file) => pattern.test(code(file)));
+
+const staticImports = (file: string): string[] =>
+  [...code(file).matchAll(/^(?:import|export)\b(?! type)[^;]*?from "([^"]+)"/gms)].map(([, from]) => from!);
+const imports = (file: string): string[] => {
+  const dynamically = code(file).matchAll(/\b(?:import|require)\("([^"]+)"\)/g);
+  return [...staticImports(file), ...[...dynamically].map(([, from]) => from!)];
+};
+/** The project's own files among what a file imports. Throws if one is not there. */
+const filesAmong = (file: string, specifiers: string[]): string[] =>
+  specifiers
+    .filter((from) => from.startsWith("."))
+    .map((from) => join(file, "..", from))
+    .filter((path) => {
+      if (path.endsWith(".ts") && !sources.has(path))
+        throw new Error(`${file} imports ${path}, which is not there`);
+      return path.endsWith(".ts");
+    });
+
+describe("in one place only", () => {
+  const ONLY: [what: string, pattern: RegExp, files: string[]][] = [
+    ["dlopen", /\bdlopen\(/, ["native/ffi/libc.ts"]],
+    ["bun:ffi", /from "bun:ffi"/, ["native/ffi/libc.ts"]],
+    ["process.exit", /\bprocess\.exit\b/, ["src/main.ts"]],
+    [
+      "writing to the terminal",
+      /\bwriteSync\([12d]|\bconsole\.|process\.(stdout|stderr)|createConsola\(/,
+      ["src/base/terminal.ts"],
+    ],
+    ["fetch", /(?<![.\w])fetch\(/, ["src/proxy/upstream.ts"]],
+    ["Bun.serve", /\bBun\.serve\(/, ["src/proxy/server.ts"]],
+    ["the key's value", /\bexposeForUpstream\(\)/, ["src/key/key.ts", "src/proxy/headers.ts"]],
+    ["process.env", /\bprocess\.env\b/, ["src/main.ts"]],
+    ["process.arch", /\bprocess\.arch\b|\bos\.arch\b/, ["native/ffi/architecture.ts"]],
+    ["execve", /\blibc\.execve\b/, ["native/process/process.ts"]],
+  ];
+  test.each(ONLY)("%s", (_what, pattern, files) => {
+    expect(filesWith(pattern)).toEqual(files);
+  });
+});
+
+describe("dependencies point one way", () => {
+  test("native/ knows nothing of src/", () => {
+    const upwards = FILES.filter((file) => file.startsWith("native/")).flatMap((file) =>
+      filesAmong(file, imports(file)).filter((path) => !path.startsWith("native/")),
+    );
+    expect(upwards).toEqual([]);
+  });
+
+  test("policy and headers are pure: they import nothing that runs", () => {
+    expect(imports("src/proxy/policy.ts")).toEqual([]);
+    expect(imports("src/proxy/headers.ts")).toEqual([]);
+    for (const file of ["src/proxy/policy.ts", "src/proxy/headers.ts"])
+      expect(code(file)).not.toMatch(/\b(Bun|process|globalThis|await)\b/);
+  });
+
+  test("no cycles", () => {
+    const walk = (file: string, path: string[]): void => {
+      expect(path).not.toContain(file);
+      for (const next of filesAmong(file, imports(file))) walk(next, [...path, file]);
+    };
+    walk("src/main.ts", []);
+  });
+
+  test("each start of the proxy loads no module of Node's, and no subcommand", () => {
+    const loaded = new Set(["src/main.ts"]);
+    for (const file of loaded) {
+      for (const next of filesAmong(file, staticImports(file))) loaded.add(next);
+    }
+    expect(loaded.size).toBeGreaterThan(30);
+    expect(
+      [...loaded].filter((file) => staticImports(file).some((path) => path.startsWith("node:"))),
+    ).toEqual([]);
+    expect([...loaded].filter((file) => /\/(commands|doctor|status|wait)\.ts$/.test(file))).toEqual([]);
+  });
+
+  test("nothing from outside but citty and consola", () => {
+    const outside = new Set(FILES.flatMap(imports).filter((from) => !/^(\.|node:|bun:)/.test(from)));
+    expect([...outside].sort()).toEqual(["citty", "consola/core"]);
+  });
+});
+
+test("every file opens with what it is responsible for, and none grows past 200 lines", () => {
+  for (const [file, text] of sources) {
+    expect(text.replace(/^#!.*\n/, ""), file).toStartWith("// ");
+    expect(text.split("\n").length, file).toBeLessThanOrEqual(200);
+  }
+});

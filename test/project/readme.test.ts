@@ -1,0 +1,150 @@
+// What README.md shows is what the program does.
+
+import { describe, expect, test } from "bun:test";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+
+import { EXIT } from "../../src/base/errors.ts";
+import { until } from "../harness/deadline.ts";
+import { lacks } from "../harness/needs.ts";
+import { BINARY, CANARY_KEY, isAlive, runProgram, temporaryDirectory } from "../harness/program.ts";
+
+const readme = readFileSync("README.md", "utf8");
+const section = (title: string): string =>
+  new RegExp(`^## ${title}\\n([\\s\\S]*?)(?=^## |$(?![\\s\\S]))`, "m").exec(readme)?.[1] ?? "";
+
+test("Usage is --help verbatim", async () => {
+  const { stdout } = await runProgram({ args: ["--help"] });
+  expect(/```text\n([\s\S]*?)```/.exec(section("Usage"))?.[1]).toBe(stdout);
+});
+
+test("every exit code has its row, and there is no other", () => {
+  const rows = [...section("Usage").matchAll(/^\| (\d+) +\|/gm)].map(([, code]) => Number(code));
+  expect(rows).toEqual(Object.values(EXIT));
+});
+
+test("every error code a client can get has its row", () => {
+  const errors = readFileSync("src/base/errors.ts", "utf8");
+  const codes = [...(/export type ErrorCode =([^;]+);/.exec(errors)?.[1] ?? "").matchAll(/"(\w+)"/g)].map(
+    ([, code]) => code!,
+  );
+  expect(codes.length).toBeGreaterThan(5);
+  for (const code of codes) expect(section("Behaviour")).toContain(`\`${code}\``);
+});
+
+describe("Reading the code", () => {
+  const listed = [...section("Reading the code").matchAll(/^((?:src|native)\/\S+)/gm)].map(
+    ([, file]) => file!,
+  );
+
+  test("lists every file, and no other", () => {
+    const files = [...new Bun.Glob("{src,native}/**/*.ts").scanSync(".")];
+    expect(listed.toSorted()).toEqual(files.toSorted());
+  });
+});
+
+test("speaks of itself alone: no path of a machine", () => {
+  expect(readme).not.toMatch(/\/(work|root)\//);
+});
+
+describe("In GitHub Actions", () => {
+  type Step = { name?: string; run?: string; if?: string; "working-directory"?: string };
+  const [, block] = /```yaml\n([\s\S]*?)```/.exec(section("In GitHub Actions"))!;
+  const steps = Bun.YAML.parse(block!) as Step[];
+  const stepOf = (name: string): Step => steps.find((step) => step.name === name)!;
+
+  /** As a runner runs a step: with bash, until the script and everything that holds its output has ended. */
+  async function runScript(script: string, env: Record<string, string>, cwd = "/"): Promise<string> {
+    const args = ["--noprofile", "--norc", "-eo", "pipefail", "-c", script];
+    const { exitCode, stdout, stderr } = await runProgram({ binary: "bash", args, env, cwd });
+    if (exitCode !== 0) throw new Error(`it ended with ${exitCode}: ${stdout}${stderr}`);
+    return stdout + stderr;
+  }
+  const step = (name: string, env: Record<string, string>): Promise<string> =>
+    runScript(stepOf(name).run!, env);
+
+  test.skipIf(lacks("bash", "curl", "jq"))(
+    "the step that starts the proxy ends with the proxy serving, and the one that stops it leaves nothing (needs bash, curl, jq)",
+    async () => {
+      const temporary = temporaryDirectory();
+      symlinkSync(BINARY, join(temporary, "responses-api-proxy"));
+      const env = {
+        PATH: `${temporary}:${process.env["PATH"]}`,
+        HOME: temporary,
+        RUNNER_TEMP: temporary,
+        GITHUB_RUN_ID: "42",
+      };
+      const log = await step("Start the proxy", { ...env, OPENAI_API_KEY: CANARY_KEY });
+      const { port, pid } = await Bun.file(join(temporary, ".codex/42.json")).json();
+      expect((await fetch(`http://127.0.0.1:${port}/v1/models`)).status).toBe(403);
+      expect(log).toBe(`http://127.0.0.1:${port}\n`);
+      const stopped = await step("Stop the proxy", env);
+      expect(stopped).toContain(`listening on http://127.0.0.1:${port}`);
+      expect(stopped).not.toContain(CANARY_KEY);
+      await until(() => !isAlive(pid), "the proxy to end");
+      expect(existsSync(join(temporary, ".codex/42.json"))).toBe(false);
+    },
+  );
+
+  describe("the step that installs the program", () => {
+    /**
+     * Runs it in a checkout whose npm configuration is hostile, with a registry that serves `program`, and the digest
+     * of /bin/sh in place of the one written there; returns the installed file.
+     */
+    async function install(program: string): Promise<string> {
+      const directory = temporaryDirectory();
+      const [bin, checkout, installed] = ["bin", "checkout", "installed"].map((name) =>
+        join(directory, name),
+      );
+      mkdirSync(join(directory, "package/bin"), { recursive: true });
+      for (const path of [bin!, checkout!, installed!]) mkdirSync(path);
+      copyFileSync(program, join(directory, "package/bin/responses-api-proxy"));
+      Bun.spawnSync(["tar", "-I", "gzip -1", "-cf", "served.tgz", "package"], { cwd: directory });
+      writeFileSync(join(checkout!, ".npmrc"), "registry=http://127.0.0.1:1/\n");
+      // What comes from outside: the download; and root, who the tester need not be.
+      const shims = {
+        curl: `for last; do :; done; case "$last" in https://registry.npmjs.org/*) cp '${directory}/served.tgz' responses-api-proxy.tgz ;; *) exit 22 ;; esac`,
+        sudo: 'case "$1" in install) shift; set -- install "${@:5}" ;; setcap) exit 0 ;; esac; exec "$@"',
+        npm: `touch '${directory}/npm-was-called'`,
+      };
+      for (const [name, text] of Object.entries(shims))
+        writeFileSync(join(bin!, name), `#!/bin/bash\n${text}\n`, { mode: 0o755 });
+      const { "working-directory": where, run: script } = stepOf("Install responses-api-proxy");
+      expect(where).toBe("${{ runner.temp }}");
+      const digest = new Bun.CryptoHasher("sha256").update(readFileSync("/bin/sh")).digest("hex");
+      const here = script!
+        .replace(/echo "\w+ {2}/, `echo "${digest}  `)
+        .replace("/usr/local/bin/", `'${installed}/'`);
+      await runScript(here, { PATH: `${bin}:${process.env["PATH"]}`, HOME: checkout! }, directory);
+      expect(existsSync(join(directory, "npm-was-called"))).toBe(false);
+      return join(installed!, "responses-api-proxy");
+    }
+
+    test.skipIf(lacks("bash"))(
+      "installs what its digest says, and asks no package manager (needs bash)",
+      async () => {
+        const installed = await install("/bin/sh");
+        expect(readFileSync(installed).equals(readFileSync("/bin/sh"))).toBe(true);
+        expect(statSync(installed).mode & 0o777).toBe(0o710);
+      },
+    );
+
+    test.skipIf(lacks("bash"))("stops at any other file (needs bash)", async () => {
+      const other = await install("/bin/cat").catch((error: Error) => error.message);
+      expect(other).toContain("sha256sum: WARNING: 1 computed checksum did NOT match");
+    });
+  });
+
+  test("it is stopped whatever happened, and one step only has the key", () => {
+    expect(stepOf("Stop the proxy").if).toBe("always()");
+    expect(block!.match(/secrets\./g)).toHaveLength(1);
+  });
+});
