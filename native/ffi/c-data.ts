@@ -1,27 +1,30 @@
-// Data as C functions take it, in blocks that stay where they are.
+// Strings, arrays and structs as C functions take them, in blocks whose address does not change.
 //
-// Bun 1.4.5 moves the bytes of typed arrays of 1,000 bytes or less, so everything whose address is taken is larger.
+// Bun moves the bytes of small typed arrays (docs/bun.md), so no block here is smaller than 1,024 bytes.
 
 import { ptr } from "./libc.ts";
 
-const UNMOVED_BYTES = 1024;
+const MIN_PINNED_BYTES = 1024;
 
-/** A NUL-ended string. */
+/** Returns the text as a NUL-terminated UTF-8 string. */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
   const bytes = Buffer.from(`${text}\0`);
-  return Buffer.concat([bytes], Math.max(bytes.byteLength, UNMOVED_BYTES));
+  return Buffer.concat([bytes], Math.max(bytes.byteLength, MIN_PINNED_BYTES));
 }
 
-/** The bytes where they stay: themselves, or a copy with room behind it. */
-export function unmoved(bytes: Uint8Array): Uint8Array {
-  return bytes.byteLength >= UNMOVED_BYTES ? bytes : Buffer.concat([bytes], UNMOVED_BYTES);
+/** Returns the bytes at an address that does not change: themselves, or a padded copy of a small array. */
+export function pinned(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength >= MIN_PINNED_BYTES ? bytes : Buffer.concat([bytes], MIN_PINNED_BYTES);
 }
 
-/** A NULL-ended array of pointers to strings, with the strings behind it in the same block, which keeps them alive. */
+/**
+ * Returns a NULL-terminated array of pointers to strings. The strings follow in the same block, so they
+ * live as long as the array does.
+ */
 export function stringArray(texts: readonly string[]): Uint8Array<ArrayBuffer> {
   const strings = texts.map((text) => Buffer.from(`${text}\0`));
   const tableBytes = (strings.length + 1) * 8;
-  const block = Buffer.alloc(Buffer.concat(strings).byteLength + tableBytes + UNMOVED_BYTES);
+  const block = Buffer.alloc(Buffer.concat(strings).byteLength + tableBytes + MIN_PINNED_BYTES);
   let offset = tableBytes;
   for (const [index, string] of strings.entries()) {
     block.writeBigUInt64LE(BigInt(ptr(block) + offset), index * 8);
@@ -30,7 +33,7 @@ export function stringArray(texts: readonly string[]): Uint8Array<ArrayBuffer> {
   return block;
 }
 
-/** Zeroed bytes for a struct of at most 1,024 bytes. */
+/** Returns zeroed bytes for a struct of at most 1,024 bytes. */
 export function struct(): Buffer<ArrayBuffer> {
-  return Buffer.alloc(UNMOVED_BYTES);
+  return Buffer.alloc(MIN_PINNED_BYTES);
 }

@@ -1,8 +1,8 @@
-// The only dlopen of the project: the C functions we call, their prototypes, and errno.
+// The only dlopen in the project: the C functions that the proxy calls, their prototypes, and errno.
 
 import { dlopen, FFIType, read } from "bun:ffi";
 
-// Addresses, for the other files here: bun:ffi is imported nowhere else.
+// For the other files in native/. No other file imports bun:ffi.
 export { type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 
 const { i32, i64, u64, ptr } = FFIType;
@@ -88,28 +88,29 @@ const FUNCTIONS = {
   capset: { args: [ptr, ptr], returns: i32 },
   // int execve(const char *pathname, char *const argv[], char *const envp[])
   execve: { args: [ptr, ptr, ptr], returns: i32 },
-  // long syscall(long number, ...), for what the libc has no wrapper of
+  // long syscall(long number, ...), for calls without a wrapper in libc
   syscall: { args: [i64, i64, i64, i64, i64, i64, i64], returns: i64 },
   // int *__errno_location(void), on glibc and musl
   __errno_location: { args: [], returns: ptr },
 } as const;
 
 /**
- * The functions above, ready to be called. Pointers are numbers, 64-bit results are bigints.
+ * The functions above, loaded. Pointers are numbers, 64-bit results are bigints.
  *
- * The name is glibc's; musl's loader returns itself for every `libc.*` (ldso/dynlink.c, load_library). Either library is in the process
- * already, so the name is found without a look into any directory. Bun 1.4.5 looks for an unknown name in the working directory, too.
+ * TAKE CARE: Bun's dlopen also tries a name that it cannot load in the working directory, which may belong
+ * to an attacker. This name always loads: the process has its libc already. `libc.so.6` is glibc's name;
+ * musl's loader returns itself for every `libc.*` (ldso/dynlink.c, load_library).
  */
 export const libc = dlopen("libc.so.6", FUNCTIONS).symbols;
 
-/** errno of the call just made; call it before anything else. (Right 10,000 times of 10,000 on Bun 1.4.5.) */
+/** Returns errno of the last call. Call this directly after that call: Bun does not save errno. */
 export function errno(): number {
   return read.i32(libc.__errno_location()!, 0);
 }
 
-/** A system call that failed, with its name and the reason; it never carries data. */
+/** A failed system call. Holds its name and its errno, and never any data. */
 export class SystemCallError extends Error {
-  /** The reason's name, as Node's own errors have it. */
+  /** The name of the errno, such as ENOENT, as in Node's errors. */
   readonly code: string;
 
   constructor(
@@ -123,7 +124,7 @@ export class SystemCallError extends Error {
   }
 }
 
-/** Throws a SystemCallError where a call answered -1; gives its result as a number otherwise. */
+/** Returns the result of a call as a number. Throws SystemCallError if it is -1. */
 export function check(call: string, result: number | bigint): number {
   if (Number(result) === -1) throw new SystemCallError(call, errno());
   return Number(result);
@@ -139,7 +140,7 @@ export const EROFS = 30;
 export const ENOSYS = 38;
 export const EOPNOTSUPP = 95;
 
-/** node:util has the names, and takes a millisecond to load; a start that goes well needs none. */
+/** Loads node:util only here: it is slow to load, and a start without errors needs no names. */
 function errnoName(number: number): string {
   const { getSystemErrorName } = require("node:util") as typeof import("node:util");
   return getSystemErrorName(-number);

@@ -1,8 +1,8 @@
-// System call numbers, by architecture; test/lockdown/syscalls.test.ts compares them with the kernel's headers.
+// System call numbers. test/lockdown/syscalls.test.ts compares them with the kernel's headers.
 
 import { ARCHITECTURE, type Architecture } from "./architecture.ts";
 
-/** Numbers on x86_64 and aarch64; undefined where the architecture has no such call. From number 424 on they are the same. */
+/** Numbers on x86_64 and aarch64; undefined if there is no such call. From 424 on both are the same. */
 export const SYSCALLS = {
   accept: [43, 202],
   accept4: [288, 242],
@@ -129,7 +129,7 @@ export const SYSCALLS = {
 
 export type SyscallName = keyof typeof SYSCALLS;
 
-/** The number of a call on an architecture, undefined if it is not there. */
+/** Returns the number of a system call, or undefined if the architecture has no such call. */
 export function syscallNumber(
   name: SyscallName,
   architecture: Architecture = ARCHITECTURE,

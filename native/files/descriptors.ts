@@ -1,4 +1,4 @@
-// File descriptors below the runtime's own streams: reading without a buffer in between, and putting others in their place.
+// File descriptors without the runtime's streams: unbuffered reads, dup2, close-on-exec, poll.
 
 import { struct } from "../ffi/c-data.ts";
 import { check, EAGAIN, EINTR, errno, libc, SystemCallError } from "../ffi/libc.ts";
@@ -7,15 +7,15 @@ import { close, O_RDWR, open, statusOf } from "./files.ts";
 
 const F_DUPFD_CLOEXEC = 1030;
 const ENODEV = 19;
-/** The null device's number (null(4)). */
+/** Major and minor number of the null device (null(4)). */
 const NULL_DEVICE = "1:3";
 const POLLIN = 1;
 const POLLOUT = 4;
 const CLOSE_RANGE_CLOEXEC = 4n;
 
 /**
- * One read(2) straight into `space`, waiting for input where the descriptor does not block.
- * Answers the number of bytes, 0 at the end of input. Throws SystemCallError.
+ * Calls read(2) once, directly into `space`. Returns the number of bytes, 0 at the end of input. Waits for
+ * input even if the descriptor is non-blocking. Throws SystemCallError.
  */
 export function readInto(fd: number, space: Uint8Array): number {
   for (;;) {
@@ -27,23 +27,23 @@ export function readInto(fd: number, space: Uint8Array): number {
   }
 }
 
-/** Whether `fd` is a terminal. (node:tty says so too, at 5 ms of loading: Bun 1.4.5.) */
+/** Returns whether `fd` is a terminal (isatty(3)). Without node:tty, which is slow to load. */
 export function isTerminal(fd: number): boolean {
   return libc.isatty(fd) === 1;
 }
 
-/** Makes `fd` refer to what `from` refers to, which is closed. */
+/** Makes `fd` refer to the open file of `from`, and closes `from` (dup2(2)). Throws SystemCallError. */
 export function replaceBy(fd: number, from: number): void {
   check("dup2", libc.dup2(from, fd));
   if (from !== fd) close(from);
 }
 
-/** Makes `fd` refer to /dev/null; what it referred to is closed unless somebody else holds it. Throws SystemCallError. */
+/** Makes `fd` refer to /dev/null, which closes its old file in this process. Throws SystemCallError. */
 export function replaceByNull(fd: number): void {
   replaceBy(fd, openNull());
 }
 
-/** Throws SystemCallError if /dev/null cannot be opened, or is something else (ENODEV). */
+/** Throws SystemCallError if /dev/null cannot be opened, or if it is not the null device (ENODEV). */
 export function checkNull(): void {
   close(openNull());
 }
@@ -55,12 +55,15 @@ function openNull(): number {
   throw new SystemCallError("open", ENODEV);
 }
 
-/** A second descriptor for what `fd` refers to, 3 or above and closed on execve. */
+/** Returns a second descriptor for the same open file: at least 3, close-on-exec. Throws SystemCallError. */
 export function duplicate(fd: number): number {
   return check("fcntl", libc.fcntl(fd, F_DUPFD_CLOEXEC, 3n));
 }
 
-/** Has every descriptor but the standard three closed by the next execve: the caller's and the runtime's alike. */
+/**
+ * Marks every descriptor from 3 on close-on-exec: those of the caller and those of the runtime
+ * (close_range(2)). Throws SystemCallError.
+ */
 export function closeOthersOnExec(): void {
   const result = libc.syscall(
     BigInt(syscallNumber("close_range")!),
@@ -74,7 +77,7 @@ export function closeOthersOnExec(): void {
   check("close_range", result);
 }
 
-/** Whether a write(2) would not wait: a pipe with room, a terminal that is not stopped, any file. */
+/** Returns whether write(2) would not block: a pipe has room, a terminal is not stopped, or it is a file. */
 export function takesOutput(fd: number): boolean {
   return poll(fd, POLLOUT, 0);
 }

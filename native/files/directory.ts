@@ -1,4 +1,4 @@
-// A directory held open, and files in it by name: whatever is done to the path meanwhile, it is this directory that is written in.
+// A directory held open, and its files by name. A later change of the path does not redirect what is written.
 
 import { cString } from "../ffi/c-data.ts";
 import { check, ENOENT, libc, SystemCallError } from "../ffi/libc.ts";
@@ -22,10 +22,11 @@ import {
 
 const ENOTDIR = 20;
 const ELOOP = 40;
-/** As many as the kernel follows (path_resolution(7)). */
+/** The kernel's own limit (path_resolution(7)). */
 const MAX_SYMLINKS = 40;
 
-type MayPass = (path: string, found: FileStatus) => void;
+/** Throws if a path may not lead through this directory or symlink. */
+type CheckStep = (path: string, found: FileStatus) => void;
 
 export class Directory {
   readonly #fd: number;
@@ -35,19 +36,23 @@ export class Directory {
   }
 
   /**
-   * Opens an absolute path component by component. `mayPass` is asked about each directory and each symlink on the way, what a
-   * symlink leads to included, and throws where it may not. Throws SystemCallError.
+   * Opens an absolute path component by component. Calls `checkStep` for each directory and each symlink on
+   * the way, also for those that a symlink leads to. Throws SystemCallError, and what `checkStep` throws.
    */
-  static open(path: string, mayPass: MayPass): Directory {
-    return Directory.#walk(path, mayPass, (fd, name) => openAt(fd, name, O_PATH | O_NOFOLLOW));
+  static open(path: string, checkStep: CheckStep): Directory {
+    return Directory.#walk(path, checkStep, (fd, name) => openAt(fd, name, O_PATH | O_NOFOLLOW));
   }
 
-  /** The same, and makes what is missing (mode 0755). */
-  static make(path: string, mayPass: MayPass): Directory {
-    return Directory.#walk(path, mayPass, openOrMake);
+  /** Like `open`, but creates missing directories with mode 0755. */
+  static make(path: string, checkStep: CheckStep): Directory {
+    return Directory.#walk(path, checkStep, openOrMake);
   }
 
-  static #walk(path: string, mayPass: MayPass, openNext: (fd: number, name: string) => number): Directory {
+  static #walk(
+    path: string,
+    checkStep: CheckStep,
+    openNext: (fd: number, name: string) => number,
+  ): Directory {
     const names = path.split("/");
     let fd = open("/", O_PATH | O_DIRECTORY);
     let walked = "";
@@ -56,7 +61,7 @@ export class Directory {
       if (name === "" || name === ".") continue;
       const next = openNext(fd, name);
       const found = statusOf(next);
-      mayPass(`${walked}/${name}`, found);
+      checkStep(`${walked}/${name}`, found);
       if (found.kind === "symlink") {
         if (++links > MAX_SYMLINKS) throw new SystemCallError("openat", ELOOP);
         const target = readLinkAt(next, "");
@@ -76,36 +81,37 @@ export class Directory {
     return new Directory(fd);
   }
 
-  /** A new file, open for writing; fails with EEXIST if anything has that name. */
+  /** Creates a file and returns a descriptor for writing. Throws SystemCallError: EEXIST if it exists. */
   create(name: string, mode: number): number {
     return openAt(this.#fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
   }
 
-  /** Opens a file for reading; a symlink is not followed (ELOOP), and a FIFO is not waited for. */
+  /** Opens a file for reading. Does not wait for a FIFO. Throws SystemCallError: ELOOP for a symlink. */
   read(name: string): number {
     return openAt(this.#fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   }
 
-  /** Gives a file another name here, in place of what had it. */
+  /** Renames a file in this directory and replaces a file named `to`. Throws SystemCallError. */
   rename(from: string, to: string): void {
     check("renameat", libc.renameat(this.#fd, cString(from), this.#fd, cString(to)));
   }
 
+  /** Removes a file. Throws SystemCallError. */
   remove(name: string): void {
     check("unlinkat", libc.unlinkat(this.#fd, cString(name), 0));
   }
 
-  /** Does nothing where nothing has that name, or it cannot be removed. */
+  /** Removes a file if it can. Ignores every error. */
   removeIfThere(name: string): void {
     libc.unlinkat(this.#fd, cString(name), 0);
   }
 
-  /** A new directory in this one. */
+  /** Creates a directory in this one. Throws SystemCallError. */
   makeDirectory(name: string, mode: number): void {
     check("mkdirat", libc.mkdirat(this.#fd, cString(name), mode));
   }
 
-  /** What has that name here, undefined where nothing has; a symlink is not followed. */
+  /** Returns the status of a file, undefined if there is none. Follows no symlink. Throws SystemCallError. */
   find(name: string): FileStatus | undefined {
     const fd = openUnless(ENOENT, this.#fd, name, O_PATH | O_NOFOLLOW);
     if (fd === undefined) return undefined;

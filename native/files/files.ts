@@ -1,14 +1,14 @@
-// Files by descriptor: opening, reading, writing, and what the kernel says of them.
+// Files by descriptor: open, read, write, and their status.
 //
-// Not node:fs, which takes 0.9 ms to load in each of the two starts (Bun 1.4.5), of 13 in all; and what decides here, whose a file
-// is, is then one call that can be looked up (statx(2)).
+// Without node:fs, which is slow to load. Besides, the owner of a file decides about security here, and
+// statx(2) is a single system call with a man page.
 
 import { ARCHITECTURE } from "../ffi/architecture.ts";
-import { cString, struct, unmoved } from "../ffi/c-data.ts";
+import { cString, pinned, struct } from "../ffi/c-data.ts";
 import { check, ENOENT, errno, libc, ptr, SystemCallError } from "../ffi/libc.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
 
-/** In place of a directory: the working directory, for paths that may be relative. */
+/** As a directory's descriptor: relative paths start at the working directory. */
 export const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000n;
 const STATX_BASIC_STATS = 0x7ffn;
@@ -21,12 +21,12 @@ export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
 export const O_NONBLOCK = 0o4000;
 export const O_PATH = 0o10000000;
-// These two have other values on aarch64 (fcntl.h).
+// These two differ on aarch64 (asm/fcntl.h).
 export const O_DIRECTORY = ARCHITECTURE === "arm64" ? 0o40000 : 0o200000;
 export const O_NOFOLLOW = ARCHITECTURE === "arm64" ? 0o100000 : 0o400000;
 export const O_TMPFILE = 0o20000000 | O_DIRECTORY;
 
-/** By the four type bits of a mode (inode(7)). */
+/** Kinds by the four type bits of a mode (inode(7)). */
 const KINDS: Record<number, FileStatus["kind"]> = {
   0o01: "FIFO",
   0o02: "device",
@@ -40,27 +40,29 @@ const KINDS: Record<number, FileStatus["kind"]> = {
 export type FileStatus = Readonly<{
   kind: "file" | "directory" | "symlink" | "FIFO" | "socket" | "device" | "unknown";
   uid: number;
-  /** The permission bits, with set-user-ID and its like. */
+  /** Permission bits, with set-user-ID, set-group-ID and the sticky bit. */
   mode: number;
-  /** Bytes, of a file. */
+  /** In bytes. */
   size: number;
-  /** When the content was last changed. */
+  /** Time of the last change of the content. */
   modified: Date;
-  /** Device and inode: the same for the same file. */
+  /** Device and inode. Two equal values are the same file. */
   identity: string;
-  /** The same as stat(2) has it and JOURNAL_STREAM names it: st_dev and st_ino, in decimal. */
+  /** st_dev:st_ino in decimal, as in JOURNAL_STREAM (systemd.exec(5)). */
   streamName: string;
-  /** Which device it is, as major:minor; 0:0 for what is none. */
+  /** major:minor of a device file; 0:0 for any other file. */
   device: string;
 }>;
 
-/** What a descriptor refers to. Throws SystemCallError. */
+/** Returns the status of an open file (statx(2)). Throws SystemCallError. */
 export function statusOf(fd: number): FileStatus {
   const statx = struct();
   const number = BigInt(syscallNumber("statx")!);
   const [path, space] = [BigInt(ptr(cString(""))), BigInt(ptr(statx))];
   check("statx", libc.syscall(number, BigInt(fd), path, AT_EMPTY_PATH, STATX_BASIC_STATS, space, 0n));
-  // struct statx: __u32 stx_uid at 20, __u16 stx_mode at 28, __u64 stx_ino at 32, stx_size at 40, stx_mtime at 112, __u32 stx_rdev_major, stx_rdev_minor, stx_dev_major and stx_dev_minor from 128
+  // struct statx: __u32 stx_uid at 20, __u16 stx_mode at 28, __u64 stx_ino at 32, __u64 stx_size at 40,
+  // stx_mtime at 112 (__s64 tv_sec, __u32 tv_nsec),
+  // __u32 stx_rdev_major, stx_rdev_minor, stx_dev_major, stx_dev_minor from 128
   const mode = statx.readUInt16LE(28);
   const [inode, major, minor] = [statx.readBigUInt64LE(32), statx.readUInt32LE(136), statx.readUInt32LE(140)];
   return {
@@ -75,23 +77,23 @@ export function statusOf(fd: number): FileStatus {
   };
 }
 
-/** gnu_dev_makedev(3) */
+/** st_dev from its two parts, as makedev(3) has it. */
 function makeDevice(major: bigint, minor: bigint): bigint {
   const high = ((major & 0xfffff000n) << 32n) | ((minor & 0xffffff00n) << 12n);
   return high | ((major & 0xfffn) << 8n) | (minor & 0xffn);
 }
 
-/** A descriptor for the path, closed on execve. Throws SystemCallError. */
+/** Opens a path and returns its descriptor, close-on-exec. Throws SystemCallError. */
 export function open(path: string, flags: number): number {
   return openAt(AT_FDCWD, path, flags);
 }
 
-/** The same for a path that begins at an open directory. */
+/** Like `open`, for a path relative to an open directory. */
 export function openAt(directory: number, path: string, flags: number, mode = 0): number {
   return check("open", libc.openat(directory, cString(path), flags | O_CLOEXEC, mode));
 }
 
-/** The same, undefined where it fails for that reason, which is then an answer: an error thrown costs a millisecond of the start. */
+/** Like `openAt`, but returns undefined if it fails with errno `reason`. Throwing is slow at the start. */
 export function openUnless(
   reason: number,
   directory: number,
@@ -103,7 +105,7 @@ export function openUnless(
   return check("open", fd);
 }
 
-/** Why the path cannot be opened (errno), 0 if it can. */
+/** Returns the errno of opening the path, 0 if it can be opened. Leaves nothing open. */
 export function whyNotOpened(path: string, flags: number): number {
   const fd = libc.openat(AT_FDCWD, cString(path), flags | O_CLOEXEC, 0);
   if (fd === -1) return errno();
@@ -115,7 +117,7 @@ export function close(fd: number): void {
   libc.close(fd);
 }
 
-/** All that is in a file with nothing secret in it (/proc, /etc). Throws SystemCallError. */
+/** Returns the content of a file. Not for secrets: its buffers are not wiped. Throws SystemCallError. */
 export function readText(path: string): string {
   const fd = open(path, O_RDONLY);
   try {
@@ -131,7 +133,7 @@ export function readText(path: string): string {
   }
 }
 
-/** The same, undefined if there is no such file. Throws SystemCallError. */
+/** Like `readText`, but returns undefined if there is no such file. Throws SystemCallError. */
 export function readTextIfThere(path: string): string | undefined {
   try {
     return readText(path);
@@ -141,31 +143,33 @@ export function readTextIfThere(path: string): string | undefined {
   }
 }
 
-/** The permission bits of an open file, whatever the umask says. Throws SystemCallError. */
+/** Sets the permission bits of an open file; the umask does not apply (fchmod(2)). Throws SystemCallError. */
 export function changeMode(fd: number, mode: number): void {
   check("fchmod", libc.fchmod(fd, mode));
 }
 
-/** Writes all of the bytes. Throws SystemCallError, and some may have been written then. */
+/** Writes all of the bytes. Throws SystemCallError; some of them may be written by then. */
 export function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let rest = unmoved(bytes), length = bytes.byteLength; length > 0;) {
+  for (let rest = pinned(bytes), length = bytes.byteLength; length > 0;) {
     const count = check("write", libc.write(fd, rest, BigInt(length)));
     rest = rest.subarray(count);
     length -= count;
   }
 }
 
-/** Reads into `space` from an offset on; answers how many bytes, 0 at the end. Throws SystemCallError. */
+/** Reads from an offset into `space`. Returns the number of bytes, 0 at the end. Throws SystemCallError. */
 export function readAt(fd: number, space: Uint8Array, offset: number): number {
   return check("pread", libc.pread(fd, space, BigInt(space.byteLength), BigInt(offset)));
 }
 
-/** Where a symlink leads. Throws SystemCallError. */
+/** Returns the target of a symlink. Throws SystemCallError. */
 export function readLink(path: string): string {
   return readLinkAt(AT_FDCWD, path);
 }
 
-/** The same for a path that begins at a descriptor; the empty path is the symlink that was opened itself. */
+/**
+ * Like `readLink`, for a path relative to `fd`. The empty path is the symlink `fd` itself (readlinkat(2)).
+ */
 export function readLinkAt(fd: number, path: string): string {
   const target = Buffer.alloc(4096);
   const length = check("readlinkat", libc.readlinkat(fd, cString(path), target, BigInt(target.length)));

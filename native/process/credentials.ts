@@ -1,4 +1,4 @@
-// Who the process is: another user for good, with at most one capability (credentials(7), capabilities(7)).
+// The user and the capabilities of the process: how it drops root for good (credentials(7), capabilities(7)).
 
 import { check, libc } from "../ffi/libc.ts";
 import { readTextIfThere } from "../files/files.ts";
@@ -16,9 +16,10 @@ const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 export type User = Readonly<{ uid: number; gid: number }>;
 
 /**
- * Becomes that user: no supplementary groups, real, effective and saved IDs all set, every capability dropped but CAP_IPC_LOCK,
- * which stays through the next execve as an ambient one: without it, memory locked once aborts Bun at its next mmap.
- * Takes root. Throws SystemCallError, and Error where the way back is still open.
+ * Becomes that user. Drops all supplementary groups, sets the real, effective and saved IDs, and drops
+ * every capability but CAP_IPC_LOCK. The next execve keeps that one: without it, Bun aborts at its next
+ * mmap once memory is locked. Requires root. Throws SystemCallError, and Error if the process can still
+ * become root again.
  */
 export function becomeUser({ uid, gid }: User): void {
   for (let capability = 0; libc.prctl(PR_CAPBSET_READ, BigInt(capability), 0n, 0n, 0n) >= 0; capability++) {
@@ -30,17 +31,20 @@ export function becomeUser({ uid, gid }: User): void {
   check("setresgid", libc.setresgid(gid, gid, gid));
   check("setresuid", libc.setresuid(uid, uid, uid));
   keepMemoryLockCapability();
-  if (libc.setresuid(0, 0, 0) === 0) throw new Error("root could be had back");
+  if (libc.setresuid(0, 0, 0) === 0) throw new Error("root can be regained");
 }
 
 /**
- * Hands CAP_IPC_LOCK on to the next execve, as an ambient capability, and drops every other. Where the process does not have it,
- * there is nothing to hand on. (A file that has it as its own capability gives it again in spite of no_new_privs, because it is
- * no gain to a process that holds it: Linux 6.18. The ambient one is for the files that do not.)
+ * Makes CAP_IPC_LOCK ambient, so that the next execve keeps it, and drops every other capability. Does not
+ * add it if the process does not have it. Throws SystemCallError.
+ *
+ * A program whose file has the capability gets it again in spite of no_new_privs, because the process does
+ * not gain it (Linux 6.18). The ambient capability is for other files.
  */
 export function keepMemoryLockCapability(): void {
   const held = permittedCapabilities() & BigInt(IPC_LOCK_BIT) ? IPC_LOCK_BIT : 0;
-  // struct __user_cap_header_struct { __u32 version; int pid; } and __user_cap_data_struct { __u32 effective, permitted, inheritable; }[2]
+  // struct __user_cap_header_struct { __u32 version; int pid; }
+  // struct __user_cap_data_struct { __u32 effective, permitted, inheritable; }[2]
   const header = new Uint32Array(256);
   header[0] = LINUX_CAPABILITY_VERSION_3;
   const data = new Uint32Array(256);
@@ -51,8 +55,9 @@ export function keepMemoryLockCapability(): void {
 }
 
 /**
- * The user with this name or number, from /etc/passwd. A number that no user has is fine, with itself as the group, if no group has
- * it either. Undefined for anything else.
+ * Returns the user with this name or number, from /etc/passwd (passwd(5)). For a number in neither
+ * /etc/passwd nor /etc/group, returns that number as user and group. Returns undefined otherwise. Throws
+ * SystemCallError.
  */
 export function findUser(nameOrUid: string): User | undefined {
   const entry = entriesOf("/etc/passwd").find(([name, , uid]) => name === nameOrUid || uid === nameOrUid);
@@ -62,23 +67,23 @@ export function findUser(nameOrUid: string): User | undefined {
   return isGroup ? undefined : { uid: Number(nameOrUid), gid: Number(nameOrUid) };
 }
 
-/** The lines of /etc/passwd or /etc/group, by fields; none if there is no such file. Throws SystemCallError. */
+/** Returns the fields of each line; no lines if there is no such file. Throws SystemCallError. */
 export function entriesOf(path: "/etc/passwd" | "/etc/group"): string[][] {
   const lines = (readTextIfThere(path) ?? "").split("\n");
   return lines.map((line) => line.split(":"));
 }
 
-/** The four user IDs of the process (real, effective, saved, filesystem), from the kernel. */
+/** Returns the real, effective, saved and filesystem user ID of the process, as the kernel reports them. */
 export function userIds(status: Status = ownStatus()): number[] {
   return fieldOf(status, "Uid").split("\t").map(Number);
 }
 
-/** Whether the process may lock memory whatever RLIMIT_MEMLOCK says. */
+/** Returns whether the process has CAP_IPC_LOCK, so that RLIMIT_MEMLOCK does not limit it. */
 export function mayLockAnyMemory(status: Status = ownStatus()): boolean {
   return (permittedCapabilities(status) & BigInt(IPC_LOCK_BIT)) !== 0n;
 }
 
-/** The capabilities the process may use, as a bit set. */
+/** Returns the permitted capabilities of the process, as a bit set. */
 export function permittedCapabilities(status: Status = ownStatus()): bigint {
   return BigInt(`0x${fieldOf(status, "CapPrm")}`);
 }

@@ -1,7 +1,8 @@
-// A copy of the program's own file that can be executed and not read, for where the file itself can be read.
+// A copy of the program's file that its user can execute but not read.
 //
-// The kernel makes a process dumpable when it executes a file that its user can read, and undumpable when not (execve(2)). Between
-// an execve and prctl(PR_SET_DUMPABLE) lies a window in which another process of the same user can open /proc/PID/mem and keep it.
+// execve(2) makes a process dumpable if its user can read the file, and undumpable if not. So after the
+// execve of a readable file, and until prctl(PR_SET_DUMPABLE), another process of the same user can open
+// /proc/PID/mem and keep it open. With an unreadable copy there is no such window.
 
 import { cString, stringArray } from "../ffi/c-data.ts";
 import { check, EACCES, libc, ptr, SystemCallError } from "../ffi/libc.ts";
@@ -29,15 +30,18 @@ const ALL_SEALS = 0x1n | 0x2n | 0x4n | 0x8n; // SEAL, SHRINK, GROW, WRITE
 const AT_EMPTY_PATH = 0x1000n;
 const X_OK = 1;
 const MODE = 0o111;
-const MOST_AT_ONCE = 0x7ffff000n;
+/** The most that sendfile(2) transfers in one call. */
+const MAX_SENDFILE_BYTES = 0x7ffff000n;
 
 /**
- * A copy of /proc/self/exe, mode 0111 and without a name: its descriptor, or undefined where the file cannot be read, so that there is
- * nothing to copy. Throws SystemCallError (EACCES where vm.memfd_noexec forbids the last resort).
+ * Makes a nameless copy of /proc/self/exe with mode 0111. Returns its descriptor, or undefined if the file
+ * cannot be read, since then no copy is needed. Throws SystemCallError: EACCES if vm.memfd_noexec forbids a
+ * copy in memory.
  *
- * On a disk if there is a directory for it, because what lies in memory only stays there, 110 MB for as long as the proxy lives; a file
- * on a disk is read again when it is needed. Nobody can open either: without a name, it is to be had through /proc/PID alone, which is
- * closed. Whoever serves the file system of the program's own directory could have changed the program as well.
+ * The copy is on a disk if a directory takes it: the kernel can drop its pages and read them again. A copy
+ * in memory occupies 110 MB for as long as the proxy runs. Nobody can open either copy: a nameless file is
+ * reachable only through /proc/PID, which is closed. NOT protected: the server of a network file system can
+ * change the copy, as it can change the program itself.
  */
 export function copyImage(): number | undefined {
   const source = openUnless(EACCES, AT_FDCWD, "/proc/self/exe", O_RDONLY);
@@ -49,7 +53,7 @@ export function copyImage(): number | undefined {
   }
 }
 
-/** Whether the copy would lie on a disk. Throws SystemCallError where the file cannot be read. */
+/** Returns whether a copy can be made on a disk. Throws SystemCallError if the file cannot be read. */
 export function isCopiedOnDisk(): boolean {
   const source = open("/proc/self/exe", O_RDONLY);
   const copy = copyOnDisk(source);
@@ -57,7 +61,10 @@ export function isCopiedOnDisk(): boolean {
   return copy !== undefined;
 }
 
-/** Replaces the process by such a copy; by one in memory, where a security module lets none be executed on the disk. */
+/**
+ * Replaces the process by the copy `fd`. If that fails, as when a security module forbids execution from
+ * the disk, tries a copy in memory. Returns only by throwing SystemCallError.
+ */
 export function executeCopy(fd: number, args: readonly string[], variables: readonly string[]): never {
   try {
     executeDescriptor(fd, args, variables);
@@ -67,9 +74,9 @@ export function executeCopy(fd: number, args: readonly string[], variables: read
   }
 }
 
-/** Replaces the process by the program behind a descriptor (execveat(2)); returns only by throwing SystemCallError. */
+/** Replaces the process by the program `fd` (execveat(2)). Returns only by throwing SystemCallError. */
 function executeDescriptor(fd: number, args: readonly string[], variables: readonly string[]): never {
-  // By number, as memfd_create: glibc before 2.34 has no wrapper, and a missing symbol would keep the program from starting.
+  // By number: glibc before 2.34 has no wrapper, and with a missing symbol the program would not start.
   const blocks = [cString(""), stringArray(args), stringArray(variables)] as const;
   const [empty, argv, envp] = blocks.map((block) => BigInt(ptr(block)));
   const number = BigInt(syscallNumber("execveat")!);
@@ -77,21 +84,21 @@ function executeDescriptor(fd: number, args: readonly string[], variables: reado
   throw new Error("execveat returned");
 }
 
-/** Whether this process runs from such a copy. */
+/** Returns whether the process runs from such a copy. */
 export function isCopy(): boolean {
-  // A file that was made without a name (O_TMPFILE) shows as its inode's number.
+  // /proc shows a file of O_TMPFILE as its inode number.
   return /^\/memfd:responses-api-proxy|\/#\d+ \(deleted\)$/.test(readLink("/proc/self/exe"));
 }
 
-/** Beside the program, or else where everybody may write; undefined where neither can be had. */
+/** Tries the program's own directory, then /var/tmp. Returns undefined if neither takes the copy. */
 function copyOnDisk(source: number): number | undefined {
   const beside = readLink("/proc/self/exe").replace(/[^/]*$/, "");
   return copyInto(beside, source) ?? copyInto("/var/tmp", source);
 }
 
 /**
- * Undefined where that directory takes no such file: it is not this user's to write in, nothing may be executed there, or its file
- * system is full or has no O_TMPFILE.
+ * Returns undefined if the directory does not take the copy: this user cannot write there, it has noexec,
+ * or its file system is full or has no O_TMPFILE.
  */
 function copyInto(directory: string, source: number): number | undefined {
   const writable = libc.openat(AT_FDCWD, cString(directory), O_TMPFILE | O_RDWR | O_CLOEXEC, 0o700);
@@ -100,7 +107,7 @@ function copyInto(directory: string, source: number): number | undefined {
     const path = `/proc/self/fd/${writable}`;
     if (libc.faccessat(AT_FDCWD, cString(path), X_OK, 0) !== 0) return undefined;
     fill(writable, source);
-    // A file that anybody has open for writing cannot be executed (ETXTBSY).
+    // Opened anew because a file that is open for writing cannot be executed (ETXTBSY).
     return open(path, O_PATH);
   } catch (error) {
     if (error instanceof SystemCallError) return undefined;
@@ -119,11 +126,11 @@ function copyInMemory(source: number): number {
 
 function fill(fd: number, source: number): void {
   const offset = new BigInt64Array(128);
-  while (check("sendfile", libc.sendfile(fd, source, offset, MOST_AT_ONCE)) > 0);
+  while (check("sendfile", libc.sendfile(fd, source, offset, MAX_SENDFILE_BYTES)) > 0);
   changeMode(fd, MODE);
 }
 
-/** Kernels before 6.3 do not know MFD_EXEC and say EINVAL. */
+/** Retries without MFD_EXEC, which kernels before 6.3 refuse (EINVAL). */
 function createMemoryFile(): number {
   const name = cString(NAME);
   const create = (flags: bigint): bigint =>

@@ -1,4 +1,4 @@
-// Memory for one secret: pages of our own that are locked, kept out of dumps, fenced in, and wiped for certain.
+// Memory for one secret: its own pages, locked, excluded from core files, fenced, and wiped. Also mlockall.
 
 import { check, libc, type Pointer, ptr, toArrayBuffer } from "../ffi/libc.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
@@ -13,31 +13,32 @@ const MCL_FUTURE = 2;
 const MCL_ONFAULT = 4;
 
 /**
- * Locks every page of the process, present and future, as it is first touched (mlockall(2)).
- * MCL_ONFAULT is what keeps this cheap: without it the 6 GB of address space that the engine reserves become resident.
- * Throws SystemCallError: ENOMEM or EPERM where RLIMIT_MEMLOCK is below the virtual size and CAP_IPC_LOCK is missing.
+ * Locks all present and future memory of the process, each page when it is first touched (mlockall(2)).
+ * Without MCL_ONFAULT, all address space that the engine reserves would become resident (docs/bun.md).
+ * Throws SystemCallError: ENOMEM or EPERM if RLIMIT_MEMLOCK is below the virtual size and the process has
+ * no CAP_IPC_LOCK.
  */
 export function lockAllMemory(): void {
   check("mlockall", libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT));
 }
 
-/** Takes that back, for a process that only wants to know whether it can be had. Throws SystemCallError. */
+/** Unlocks all memory, for a process that only tested the lock (munlockall(2)). Throws SystemCallError. */
 export function unlockAllMemory(): void {
   check("munlockall", libc.syscall(BigInt(syscallNumber("munlockall")!), 0n, 0n, 0n, 0n, 0n, 0n));
 }
 
-/** Pages for a secret, outside the engine's heap, with an unreadable page before and after them. */
+/** Pages for a secret, outside the engine's heap, between two inaccessible pages. */
 export class SecretPages {
-  /** The pages' bytes. Not to be touched after `wipe()`: the memory is gone then. */
+  /** The bytes of the pages. TAKE CARE: unmapped after `wipe()`; an access then crashes the process. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Which of the pages' protections could not be had, by system call; empty is what one wants. */
+  /** The protections that failed, by system call or advice; empty if all hold. */
   readonly missing: readonly string[];
   readonly #mapping: bigint;
   readonly #mappingLength: bigint;
   readonly #address: bigint;
   readonly #length: bigint;
 
-  /** Maps at least `minimumBytes`. Throws SystemCallError where not even the mapping can be had. */
+  /** Maps at least `minimumBytes`. Throws SystemCallError if the pages cannot be mapped. */
   constructor(minimumBytes: number) {
     const page = libc.getpagesize();
     const length = Math.ceil(minimumBytes / page) * page;
@@ -56,8 +57,9 @@ export class SecretPages {
   }
 
   /**
-   * Overwrites the pages with zeros, looks whether they are zero, and unmaps them. The write is a call into libc (explicit_bzero), which no
-   * engine and no compiler leaves out.
+   * Overwrites the pages with zeros, verifies that, and unmaps them. Uses explicit_bzero(3), which neither
+   * the engine nor a compiler may optimise away. Throws Error if the pages are not zero; they stay mapped
+   * then.
    */
   wipe(): void {
     libc.explicit_bzero(this.#address, this.#length);
@@ -67,7 +69,7 @@ export class SecretPages {
   }
 }
 
-/** Random bytes of the kernel's, in hexadecimal. (crypto.randomUUID takes 2 ms the first time: Bun 1.4.5.) */
+/** Returns random bytes from getrandom(2) in hexadecimal. The first call of crypto.randomUUID is slow. */
 export function randomHex(bytes: number): string {
   const block = new Uint8Array(1024);
   check("getrandom", libc.getrandom(BigInt(ptr(block)), BigInt(bytes), 0));

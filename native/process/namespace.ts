@@ -1,13 +1,16 @@
-// In which user namespace the process is (user_namespaces(7)), and who can look into it because of that.
+// Whether the owner of the process's user namespace can read its memory (user_namespaces(7)).
 //
-// The owner of a user namespace, the user who made it, has every capability in it, from outside, too: ptrace(2) and /proc/PID/mem of a process
-// inside are open to each of that user's processes, dumpable or not. This is so in rootless containers and in bubblewrap.
+// The owner is the user who created the namespace, and has every capability in it, also from outside. So
+// each of the owner's processes can use ptrace(2) and /proc/PID/mem on a process inside, dumpable or not.
+// Rootless containers and bubblewrap are such namespaces.
 
 import { AT_FDCWD, close, O_PATH, openAt, readText, statusOf } from "../files/files.ts";
 
 /**
- * Whether the owner of the process's user namespace can look into it. Not in the first of all namespaces, which is root's; and not if the
- * process cannot read its own file, and that belongs to somebody outside: then the kernel counts its memory to the namespace outside (execve(2)).
+ * Returns whether the owner of the process's user namespace can read its memory. False in two cases: in the
+ * initial namespace, which is root's, and if the program's file is unreadable and belongs to a user outside
+ * the namespace. In the second case execve(2) assigns the memory to an outer namespace. Throws
+ * SystemCallError.
  */
 export function isOpenToNamespaceOwner({ isReadable }: { isReadable: boolean }): boolean {
   const ranges = mappedRanges();
@@ -15,13 +18,13 @@ export function isOpenToNamespaceOwner({ isReadable }: { isReadable: boolean }):
   return isReadable || isMapped(fileOwner(), ranges);
 }
 
-/** Lines of `/proc/self/uid_map`: first ID inside, first ID outside, how many. */
+/** Lines of `/proc/self/uid_map`: first ID inside, first ID outside, count. */
 function mappedRanges(): number[][] {
   const lines = readText("/proc/self/uid_map").trim().split("\n");
   return lines.map((line) => line.trim().split(/\s+/).map(Number));
 }
 
-/** The owner of the program's file; an owner from outside shows as the overflow ID, which is nobody's inside. */
+/** The owner of the program's file. An outside owner appears as the overflow ID, which is not mapped. */
 function fileOwner(): number {
   const fd = openAt(AT_FDCWD, "/proc/self/exe", O_PATH);
   try {

@@ -1,4 +1,4 @@
-// What a process may have done to it and may do: execve, dumpable, limits, privileges, tracer.
+// What others may do to the process, and what it may do: execve, dumpable, limits, privileges, tracer.
 
 import { cString, stringArray } from "../ffi/c-data.ts";
 import { check, libc, ptr } from "../ffi/libc.ts";
@@ -16,41 +16,49 @@ const RLIMIT_CORE = 4;
 const RLIMIT_NOFILE = 7;
 const RLIMIT_MEMLOCK = 8;
 
-/** Replaces the process by the program at `path` (execve(2)); returns only by throwing SystemCallError. */
+/** Replaces the process by the program at `path` (execve(2)). Returns only by throwing SystemCallError. */
 export function execute(path: string, args: readonly string[], variables: readonly string[]): never {
   check("execve", libc.execve(cString(path), stringArray(args), stringArray(variables)));
   throw new Error("execve returned");
 }
 
 /**
- * Closes the process to everyone without CAP_SYS_PTRACE: ptrace, /proc/PID/mem and its kin, pidfd_getfd, core dumps (prctl(2)).
- * Answers whether that holds. An execve of a readable file undoes it, so it comes after the last one.
+ * Makes the process undumpable (PR_SET_DUMPABLE, prctl(2)). Without CAP_SYS_PTRACE nobody can then use
+ * ptrace, /proc/PID/mem and the like, or pidfd_getfd on it; and it leaves no core dump. Returns whether it
+ * holds. An execve of a readable file undoes it, so call this after the last execve.
  */
 export function forbidInspection(): boolean {
   libc.prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n);
   return libc.prctl(PR_GET_DUMPABLE, 0n, 0n, 0n, 0n) === 0;
 }
 
-/** Whether other processes of the same user can look into this one now: so it begins where its file can be read. */
+/**
+ * Returns whether other processes of the same user can read this one's memory now. This is the initial
+ * state if the user can read the program's file.
+ */
 export function isOpenToInspection(): boolean {
   return libc.prctl(PR_GET_DUMPABLE, 0n, 0n, 0n, 0n) === 1;
 }
 
-/** No memory becomes executable that was not so when it was mapped (PR_SET_MDWE, Linux 6.3). Answers whether that holds. */
+/**
+ * Forbids to make memory executable that was not executable when it was mapped (PR_SET_MDWE, Linux 6.3).
+ * Returns whether it holds.
+ */
 export function forbidExecutableGain(): boolean {
   libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0n, 0n, 0n);
   return libc.prctl(PR_GET_MDWE, 0n, 0n, 0n, 0n) === Number(PR_MDWE_REFUSE_EXEC_GAIN);
 }
 
-/** No execve from here on gives privileges the process has not (setuid and setcap files). Answers whether that holds. */
+/** Sets no_new_privs: no later execve gains privileges (setuid, setcap files). Returns whether it holds. */
 export function forbidNewPrivileges(): boolean {
   libc.prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n);
   return libc.prctl(PR_GET_NO_NEW_PRIVS, 0n, 0n, 0n, 0n) === 1;
 }
 
 /**
- * Sets RLIMIT_CORE to 1 byte, soft and hard. Not to 0: a core_pattern that pipes to a program ignores 0 but not 1 (core(5)).
- * Where the hard limit is 0 already it stays 0, since raising it takes CAP_SYS_RESOURCE. Answers the limits that hold.
+ * Sets RLIMIT_CORE to 1 byte, soft and hard. Not to 0: a core_pattern that pipes to a program ignores 0,
+ * but not 1 (core(5)). A hard limit of 0 stays 0, because raising it requires CAP_SYS_RESOURCE. Returns the
+ * limits that hold, in bytes. Throws SystemCallError if they cannot be read.
  */
 export function limitCoreDumps(): Limits {
   setLimits(RLIMIT_CORE, { soft: 1n, hard: 1n });
@@ -58,8 +66,9 @@ export function limitCoreDumps(): Limits {
 }
 
 /**
- * Raises the soft limit on open files to the hard one: with none left, a server answers nobody. Answers both.
- * Bun 1.4.5 does so by itself at its start, which is nothing to rely on.
+ * Raises the soft limit on open files to the hard one: without a free descriptor the proxy serves nobody.
+ * Bun does this at its start, too, but does not promise to. Returns both limits. Throws SystemCallError if
+ * they cannot be read.
  */
 export function raiseFileLimit(): Limits {
   const { hard } = limits(RLIMIT_NOFILE);
@@ -67,19 +76,22 @@ export function raiseFileLimit(): Limits {
   return limits(RLIMIT_NOFILE);
 }
 
-/** Raises the soft limit on locked memory to the hard one. Returns both. */
+/**
+ * Raises the soft limit on locked memory to the hard one. Returns both, in bytes. Throws SystemCallError if
+ * they cannot be read.
+ */
 export function raiseMemoryLockLimit(): Limits {
   const { hard } = limits(RLIMIT_MEMLOCK);
   setLimits(RLIMIT_MEMLOCK, { soft: hard, hard });
   return limits(RLIMIT_MEMLOCK);
 }
 
-/** The process that traces this one, 0 for none (proc_pid_status(5)). */
+/** Returns the pid of the process that traces this one, 0 if there is none (proc_pid_status(5)). */
 export function tracer(status: Status = ownStatus()): number {
   return Number(fieldOf(status, "TracerPid"));
 }
 
-/** The process's name in ps(1) and top(1), cut to 15 bytes by the kernel. */
+/** Sets the name in ps(1) and top(1). The kernel truncates it to 15 bytes. Throws SystemCallError. */
 export function nameProcess(name: string): void {
   const bytes = cString(name);
   check("prctl", libc.prctl(PR_SET_NAME, BigInt(ptr(bytes)), 0n, 0n, 0n));
@@ -96,7 +108,7 @@ function limits(resource: number): Limits {
   return { soft: rlimit[0]!, hard: rlimit[1]! };
 }
 
-/** Callers look at what holds afterwards; that is the answer that counts. */
+/** Ignores errors: callers read the limits back and judge by those. */
 function setLimits(resource: number, { soft, hard }: Limits): void {
   const rlimit = new BigUint64Array(128);
   rlimit[0] = soft;

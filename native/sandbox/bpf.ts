@@ -1,10 +1,10 @@
-// Classic BPF as seccomp(2) takes it: the few instructions that a filter of system calls needs, and its installation.
+// Classic BPF for seccomp(2): the instructions that the system call filter uses, and its installation.
 
 import { struct } from "../ffi/c-data.ts";
 import { check, errno, libc, ptr, SystemCallError } from "../ffi/libc.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
 
-/** What happens to a system call: it goes on, it fails with EPERM or ENOSYS, or the process dies. */
+/** What happens to a system call: it is allowed, it fails with EPERM or ENOSYS, or the process is killed. */
 export type Action = "allow" | "EPERM" | "ENOSYS" | "kill";
 
 const RETURN: Record<Action, number> = {
@@ -14,8 +14,8 @@ const RETURN: Record<Action, number> = {
   kill: 0x80000000,
 };
 
-// struct seccomp_data { int nr; __u32 arch; __u64 instruction_pointer; __u64 args[6]; }; of an argument the lower half is loaded, which is
-// all that the kernel reads of an int.
+// struct seccomp_data { int nr; __u32 arch; __u64 instruction_pointer; __u64 args[6]; }
+// The filter loads the lower half of an argument, which is all that the kernel reads of an int.
 export const OFFSET_NR = 0;
 export const OFFSET_ARCH = 4;
 export const OFFSET_ARGUMENTS = 16;
@@ -25,19 +25,19 @@ export type Instruction = readonly [code: number, jumpTrue: number, jumpFalse: n
 
 export const load = (offset: number): Instruction => [0x20, 0, 0, offset];
 export const result = (action: Action): Instruction => [0x06, 0, 0, RETURN[action]];
-// Each condition decides about the one instruction behind it.
+// Each condition decides whether the next instruction runs or is skipped.
 export const ifEqual = (value: number): Instruction => [0x15, 0, 1, value];
 export const ifAtLeast = (value: number): Instruction => [0x35, 0, 1, value];
 export const unlessEqual = (value: number): Instruction => [0x15, 1, 0, value];
 export const ifAnyBit = (bits: number): Instruction => [0x45, 0, 1, bits];
 export const unlessAnyBit = (bits: number): Instruction => [0x45, 1, 0, bits];
 
-/** The instructions for one system call's number; any other goes on behind them. They must end in a result. */
+/** Runs the instructions for one system call and skips them for any other. They must end in a result. */
 export function onlyFor(number: number, instructions: readonly Instruction[]): Instruction[] {
   return [[0x15, 0, instructions.length, number], ...instructions];
 }
 
-/** EPERM unless what was loaded is one of these; then it goes on behind. */
+/** Returns EPERM unless the loaded value is one of these; otherwise continues with the next instruction. */
 export function refuseUnlessOneOf(values: readonly number[]): Instruction[] {
   const matches = values.map((value, index): Instruction => [0x15, values.length - index, 0, value]);
   return [...matches, result("EPERM")];
@@ -46,7 +46,7 @@ export function refuseUnlessOneOf(values: readonly number[]): Instruction[] {
 const SECCOMP_SET_MODE_FILTER = 1n;
 const SECCOMP_FILTER_FLAG_TSYNC = 1n;
 
-/** Puts a filter on every thread. Throws SystemCallError; needs no_new_privs. */
+/** Installs a filter on every thread (seccomp(2)). Requires no_new_privs. Throws SystemCallError. */
 export function install(instructions: readonly Instruction[]): void {
   const program = new Uint32Array(Math.max(instructions.length * 2, 256));
   for (const [index, [code, jumpTrue, jumpFalse, k]] of instructions.entries())
@@ -57,7 +57,7 @@ export function install(instructions: readonly Instruction[]): void {
   header.writeBigUInt64LE(BigInt(ptr(program)), 8);
   const number = BigInt(syscallNumber("seccomp")!);
   const address = BigInt(ptr(header));
-  const answer = libc.syscall(
+  const outcome = libc.syscall(
     number,
     SECCOMP_SET_MODE_FILTER,
     SECCOMP_FILTER_FLAG_TSYNC,
@@ -66,7 +66,7 @@ export function install(instructions: readonly Instruction[]): void {
     0n,
     0n,
   );
-  check("seccomp", answer);
-  // A positive result is the thread that could not be brought along, which leaves all as they were (seccomp(2)).
-  if (answer !== 0n) throw new SystemCallError("seccomp", errno());
+  check("seccomp", outcome);
+  // A positive result is the ID of a thread that could not take the filter; then none has it (seccomp(2)).
+  if (outcome !== 0n) throw new SystemCallError("seccomp", errno());
 }

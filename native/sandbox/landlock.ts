@@ -1,21 +1,22 @@
-// What the process may no longer do to files, ports and other processes, whatever its user may (landlock(7)). Best effort by ABI.
+// Restrictions on files, TCP ports, signals and abstract sockets, as far as the kernel has them
+// (landlock(7)).
 
 import { struct } from "../ffi/c-data.ts";
 import { check, EBADFD, ENOENT, errno, libc, ptr, SystemCallError } from "../ffi/libc.ts";
 import { type SyscallName, syscallNumber } from "../ffi/syscalls.ts";
 import { AT_FDCWD, close, O_PATH, openUnless } from "../files/files.ts";
 
-/** What stays possible. */
+/** What stays allowed. */
 export type Exceptions = {
-  /** Directories in which files may be made, written, renamed and removed. */
+  /** Directories in which the process may create, write, rename and remove files. */
   writableDirectories: readonly string[];
-  /** Files that may be written. */
+  /** Files that it may write. */
   writableFiles: readonly string[];
-  /** Programs that may be executed, as paths or as /proc/self/exe. */
+  /** Programs that it may execute, by path; /proc/self/exe is one. */
   executables: readonly string[];
-  /** TCP ports that may be connected to. */
+  /** TCP ports that it may connect to. */
   connectPorts: readonly number[];
-  /** TCP ports that may be bound; 0 stands for the free ones the kernel chooses from. */
+  /** TCP ports that it may bind; 0 means any free port that the kernel chooses. */
   bindPorts: readonly number[];
 };
 
@@ -24,7 +25,7 @@ const WRITE_FILE = 1n << 1n;
 const REMOVE_FILE = 1n << 5n;
 const MAKE_REG = 1n << 8n;
 const TRUNCATE = 1n << 14n;
-/** Everything about files but reading them and listing directories; by the ABI that brought it. */
+/** All file rights except reading files and listing directories, by the first ABI that has them. */
 const FILE_RIGHTS: readonly [abi: number, rights: bigint][] = [
   [1, EXECUTE | WRITE_FILE | (0b1_1111_1111n << 4n)], // REMOVE_DIR … MAKE_SYM
   [2, 1n << 13n], // REFER: renaming from one directory to another
@@ -43,8 +44,9 @@ const RULE_PATH_BENEATH = 1n;
 const RULE_NET_PORT = 2n;
 
 /**
- * The Landlock ABI of this kernel; or 0 and the reason: ENOSYS if the kernel has no Landlock, EOPNOTSUPP if it was not enabled at
- * boot, anything else (EPERM) if a filter such as a container's forbids the call.
+ * Returns the Landlock ABI of the kernel, or 0 and the error. ENOSYS: the kernel has no Landlock.
+ * EOPNOTSUPP: it was not enabled at boot. Any other, such as EPERM: a filter, for example a container's,
+ * forbids the call.
  */
 export function askForLandlock(): { abi: number; refusal: SystemCallError | undefined } {
   const abi = Number(call("landlock_create_ruleset", 0n, 0n, CREATE_RULESET_VERSION));
@@ -52,14 +54,15 @@ export function askForLandlock(): { abi: number; refusal: SystemCallError | unde
   return { abi: 0, refusal: new SystemCallError("landlock_create_ruleset", errno()) };
 }
 
-/** The same without the reason. */
+/** Returns the Landlock ABI of the kernel, 0 if there is none. */
 export function landlockAbi(): number {
   return askForLandlock().abi;
 }
 
 /**
- * Restricts the calling thread and what it executes, for good; so it goes before an execve, which leaves no other thread.
- * Needs no_new_privs. Answers the ABI that was used. Throws SystemCallError.
+ * Restricts the calling thread, and every program that it executes, for good. Other threads stay
+ * unrestricted, so call this before an execve, which ends them. Requires no_new_privs. Returns the ABI.
+ * Throws SystemCallError.
  */
 export function restrict(exceptions: Exceptions): number {
   const { abi, refusal } = askForLandlock();
@@ -80,7 +83,7 @@ export function restrict(exceptions: Exceptions): number {
   return abi;
 }
 
-/** struct landlock_ruleset_attr { __u64 handled_access_fs, handled_access_net, scoped; }, as long as the ABI knows it */
+/** struct landlock_ruleset_attr { __u64 handled_access_fs, handled_access_net, scoped; }, cut to the ABI */
 function createRuleset(abi: number, handled: bigint): number {
   const attributes = new BigUint64Array(128);
   attributes[0] = handled;
@@ -98,10 +101,10 @@ function addPath(ruleset: number, path: string, rights: bigint): void {
   rule.writeBigUInt64LE(rights, 0);
   rule.writeInt32LE(fd, 8);
   const result = call("landlock_add_rule", BigInt(ruleset), RULE_PATH_BENEATH, BigInt(ptr(rule)));
-  // A memory file lies on no mounted file system: there is no rule for it, and it requires none (landlock_add_rule(2)).
-  const isElsewhere = result === -1n && errno() === EBADFD;
+  // A memory file is on no mounted file system: it takes no rule and needs none (landlock_add_rule(2)).
+  const isMemoryFile = result === -1n && errno() === EBADFD;
   close(fd);
-  if (!isElsewhere) check("landlock_add_rule", result);
+  if (!isMemoryFile) check("landlock_add_rule", result);
 }
 
 /** struct landlock_net_port_attr { __u64 allowed_access; __u64 port; } */

@@ -1,8 +1,9 @@
-// What the process may still ask of the kernel once it runs (seccomp(2)): an allow-list of system calls, some by their arguments.
+// The system calls that the process may make while it serves, some with certain arguments only (seccomp(2)).
 //
-// Found by tracing the whole test suite on glibc and musl, with a margin for other versions of the two: where they have an older and a
-// newer call for the same thing, both are here. Whatever is not here does not exist for the process (ENOSYS, which lets a libc that
-// tries a newer call fall back): no other programs, no processes, no namespaces, no memory files, no chmod, no keyrings, no io_uring.
+// The list comes from traces of the whole test suite on glibc and musl. It has a margin for other versions
+// of these: if an older and a newer call do the same, both are allowed. Every other call fails with ENOSYS,
+// so that a libc that tries a newer call falls back to the older one. The process can no longer execute a
+// program, fork, create a namespace or a memory file, chmod, or use keyrings or io_uring.
 
 import { ARCHITECTURE, type Architecture } from "../ffi/architecture.ts";
 import { type SyscallName, syscallNumber } from "../ffi/syscalls.ts";
@@ -26,12 +27,12 @@ import {
 type Words<Text extends string> = Text extends `${infer Word} ${infer Rest}` ? Word | Words<Rest> : Text;
 const words = <Text extends string>(text: Text): Words<Text>[] => text.split(" ") as Words<Text>[];
 
-/** Allowed whatever the arguments. */
+/** Allowed with any arguments. */
 export const ALLOWED: readonly SyscallName[] = [
-  // bytes and what waits for them
+  // input and output, and waiting for it
   ...words("read write readv writev pread64 pwrite64 close lseek poll ppoll select pselect6"),
   ...words("epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 pipe2 dup dup2 dup3"),
-  // files, as far as Landlock lets it
+  // files, within what Landlock allows
   ...words("open openat stat fstat lstat newfstatat statx access faccessat faccessat2 readlink"),
   ...words("readlinkat getcwd getdents64 unlinkat renameat"),
   // memory
@@ -41,7 +42,7 @@ export const ALLOWED: readonly SyscallName[] = [
   ...words("sched_getparam sched_getscheduler exit exit_group gettid getpid getppid tkill"),
   ...words("rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigpending"),
   ...words("sigaltstack restart_syscall"),
-  // time, and what the process is
+  // time, and facts about the process
   ...words("clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time getrusage sysinfo"),
   ...words("getuid geteuid getgid getegid getgroups getresuid getresgid uname getrlimit getrandom"),
   ...words("getcpu"),
@@ -52,7 +53,7 @@ export const ALLOWED: readonly SyscallName[] = [
 
 /** linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64 */
 const AUDIT_ARCH: Record<Architecture, number> = { x64: 0xc000003e, arm64: 0xc00000b7 };
-/** Numbers from here on are the x32 ABI's, which names the same calls differently. */
+/** Numbers from here on belong to the x32 ABI, which numbers the same calls differently. */
 const X32_BIT = 0x40000000;
 
 const CLONE_THREAD = 0x10000;
@@ -60,28 +61,28 @@ const CLONE_THREAD = 0x10000;
 const CLONE_NEW_NAMESPACES = 0x80 | 0x20000 | 0x7e000000;
 const MSG_FASTOPEN = 0x20000000;
 
-/** AF_INET and AF_INET6. No AF_UNIX: services of the same user would do for the process what it may not. */
+/** AF_INET and AF_INET6. No AF_UNIX: services of the same user would act for the process, unrestricted. */
 const SOCKET_DOMAINS = [2, 10];
-/** The default, TCP and UDP. Not MPTCP, which Landlock does not see. */
+/** The default, TCP and UDP. No MPTCP: Landlock does not restrict it. */
 const SOCKET_PROTOCOLS = [0, 6, 17];
-/** F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. Not F_SETOWN, which sends signals. */
+/** F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. No F_SETOWN, which sends signals. */
 const FCNTL_COMMANDS = [0, 1, 2, 3, 4, 1030];
-/** TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS2. Not TIOCSTI, which types into a terminal. */
+/** TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS2. No TIOCSTI: it types at a terminal. */
 const IOCTL_REQUESTS = [0x5401, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451, 0x802c542a];
-/** PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA (names of mappings). Not PR_SET_DUMPABLE. */
+/** PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA (names of mappings). No PR_SET_DUMPABLE. */
 const PRCTL_OPTIONS = [3, 15, 16, 0x53564d41];
 
-/** The filter for an architecture, in a process of that ID. */
+/** Returns the filter for an architecture and the process `pid`. Pure. */
 export function filter(architecture: Architecture, pid: number): Instruction[] {
   const number = (name: SyscallName): number => syscallNumber(name, architecture)!;
   const argument = (index: number): Instruction => load(OFFSET_ARGUMENTS + 8 * index);
-  /** Allowed with one of these values in an argument, else EPERM. */
+  /** Allows the call if an argument has one of these values, else EPERM. */
   const oneOf = (name: SyscallName, index: number, values: readonly number[]): Instruction[] =>
     onlyFor(number(name), [argument(index), ...refuseUnlessOneOf(values), result("allow")]);
-  /** EPERM with one of these bits in an argument, else allowed. */
+  /** EPERM if an argument has one of these bits, else allows the call. */
   const without = (name: SyscallName, index: number, bits: number): Instruction[] =>
     onlyFor(number(name), [argument(index), ifAnyBit(bits), result("EPERM"), result("allow")]);
-  const there = ALLOWED.filter((name) => syscallNumber(name, architecture) !== undefined);
+  const available = ALLOWED.filter((name) => syscallNumber(name, architecture) !== undefined);
   return [
     load(OFFSET_ARCH),
     unlessEqual(AUDIT_ARCH[architecture]),
@@ -89,8 +90,10 @@ export function filter(architecture: Architecture, pid: number): Instruction[] {
 
     load(OFFSET_NR),
     ...(architecture === "x64" ? [ifAtLeast(X32_BIT), result("kill")] : []),
-    // What depends on arguments goes first: the kernel remembers which of the others it always allows, and asks about these each time.
-    // TCP Fast Open connects where Landlock does not see it.
+    // Calls by argument come first: the kernel caches which calls it always allows, and runs the filter only
+    // for the others.
+    //
+    // No TCP Fast Open: it connects without a call that Landlock restricts.
     ...without("sendto", 3, MSG_FASTOPEN),
     ...without("sendmsg", 2, MSG_FASTOPEN),
     ...without("sendmmsg", 3, MSG_FASTOPEN),
@@ -106,7 +109,7 @@ export function filter(architecture: Architecture, pid: number): Instruction[] {
     ...oneOf("prctl", 0, PRCTL_OPTIONS),
     ...oneOf("prlimit64", 0, [0, pid]),
     ...oneOf("tgkill", 0, [pid]),
-    // Threads only, and in the namespaces there are.
+    // Threads only, and no new namespaces.
     ...onlyFor(number("clone"), [
       argument(0),
       unlessAnyBit(CLONE_THREAD),
@@ -116,13 +119,14 @@ export function filter(architecture: Architecture, pid: number): Instruction[] {
       result("allow"),
     ]),
 
-    ...there.flatMap((name) => [ifEqual(number(name)), result("allow")]),
-    // Among them clone3, whose flags are behind a pointer, where no filter sees them: the libc makes its threads with clone then.
+    ...available.flatMap((name) => [ifEqual(number(name)), result("allow")]),
+    // Also for clone3: a filter cannot read its flags, which are behind a pointer. The libc falls back to
+    // clone.
     result("ENOSYS"),
   ];
 }
 
-/** Puts the filter on every thread. Throws SystemCallError; needs no_new_privs. */
+/** Installs the filter on every thread. Requires no_new_privs. Throws SystemCallError. */
 export function installFilter(): void {
   install(filter(ARCHITECTURE, process.pid));
 }

@@ -1,4 +1,4 @@
-// Datagrams to a Unix socket (unix(7)), which is how a service manager is told things.
+// Datagrams to a Unix socket (unix(7)): the protocol of sd_notify(3).
 
 import { cString, struct } from "../ffi/c-data.ts";
 import { check, libc, SystemCallError } from "../ffi/libc.ts";
@@ -11,14 +11,15 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const ENAMETOOLONG = 36;
 const FAMILY_BYTES = 2;
-/** sizeof(sun_path); a path needs one for its NUL. */
+/** sizeof(sun_path). A path needs one byte of it for its NUL. */
 const MAX_NAME_BYTES = 108;
 
-/** A descriptor connected to the socket of that name, a path or `@` and an abstract name. Throws SystemCallError. */
+/** Connects to a path, or to `@` and an abstract name. Returns the descriptor. Throws SystemCallError. */
 export function connectDatagram(name: string): number {
   const bytes = Buffer.from(name);
   if (bytes.length >= MAX_NAME_BYTES) throw new SystemCallError("connect", ENAMETOOLONG);
-  // struct sockaddr_un { sa_family_t sun_family; char sun_path[108]; }; an abstract name begins with a NUL and ends with the length.
+  // struct sockaddr_un { sa_family_t sun_family; char sun_path[108]; }
+  // An abstract name begins with a NUL; the length of the address ends it.
   const address = struct();
   address.writeUInt16LE(AF_UNIX, 0);
   bytes.copy(address, FAMILY_BYTES);
@@ -34,7 +35,7 @@ export function connectDatagram(name: string): number {
   }
 }
 
-/** Sends the text as one datagram. Throws SystemCallError. */
+/** Sends the text as one datagram. Throws SystemCallError: EAGAIN if the receiver does not read. */
 export function sendDatagram(fd: number, text: string): void {
   check("send", libc.send(fd, cString(text), BigInt(Buffer.byteLength(text)), MSG_DONTWAIT | MSG_NOSIGNAL));
 }

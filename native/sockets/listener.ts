@@ -1,4 +1,4 @@
-// The listening socket from below: connections that wait to be accepted can be turned away when no descriptor is left for them.
+// The listening socket: refuses the connections in its queue when no descriptor is left to serve them.
 
 import { libc } from "../ffi/libc.ts";
 
@@ -9,17 +9,21 @@ const MSG_NOSIGNAL = 0x4000;
 const MSG_DONTWAIT = 0x40;
 const SHUT_WR = 1;
 const AF_INET = 2;
-const HIGHEST_LOOKED_AT = 1024;
+/** Descriptors are given from the lowest on, and the proxy listens before it has many. */
+const SEARCHED_DESCRIPTORS = 1024;
 
-/** The descriptor of the socket that listens on this IPv4 port; found right after listening, it is a low number. */
+/** Returns the descriptor of the socket that listens on this IPv4 port. Throws Error if it is not found. */
 export function findListener(port: number): number {
-  for (let fd = 3; fd < HIGHEST_LOOKED_AT; fd++) {
+  for (let fd = 3; fd < SEARCHED_DESCRIPTORS; fd++) {
     if (isListening(fd) && localPort(fd) === port) return fd;
   }
   throw new Error("the listening socket was not found");
 }
 
-/** Accepts every connection that waits, sends it `message` as far as it takes it at once, and closes it. Answers how many. */
+/**
+ * Accepts each connection in the queue, sends as much of `message` as the socket takes without waiting, and
+ * closes it. Returns their number.
+ */
 export function turnAway(listener: number, message: Uint8Array): number {
   for (let count = 0; ; count++) {
     const fd = libc.accept4(listener, null, null, SOCK_CLOEXEC);
@@ -35,7 +39,7 @@ function isListening(fd: number): boolean {
   return libc.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, value, length) === 0 && value[0] === 1;
 }
 
-/** From struct sockaddr_in: family in the machine's byte order, port in the network's. */
+/** From struct sockaddr_in: the family is in host byte order, the port in network byte order. */
 function localPort(fd: number): number | undefined {
   const { value, length } = int32();
   length[0] = value.byteLength;
@@ -44,7 +48,7 @@ function localPort(fd: number): number | undefined {
   return address.getUint16(0, true) === AF_INET ? address.getUint16(2) : undefined;
 }
 
-/** Room for a value and its length, in buffers too large to be moved by the engine. */
+/** Buffers for a value and its length, large enough that the engine does not move them. */
 function int32(): { value: Int32Array<ArrayBuffer>; length: Int32Array<ArrayBuffer> } {
   const length = new Int32Array(256);
   length[0] = 4;

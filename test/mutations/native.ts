@@ -209,7 +209,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "that root cannot be had back is tried",
-      from: 'if (libc.setresuid(0, 0, 0) === 0) throw new Error("root could be had back");',
+      from: 'if (libc.setresuid(0, 0, 0) === 0) throw new Error("root can be regained");',
       to: "",
       tests: ["kernel"],
       only: "root stays root",
@@ -385,8 +385,8 @@ const MUTATIONS: ByFile = {
   "native/files/directory.ts": [
     {
       promise: "a symlink of another user's on the way is seen",
-      from: "mayPass(`${walked}/${name}`, found);",
-      to: 'if (found.kind !== "symlink") mayPass(`${walked}/${name}`, found);',
+      from: "checkStep(`${walked}/${name}`, found);",
+      to: 'if (found.kind !== "symlink") checkStep(`${walked}/${name}`, found);',
       tests: ["server-info"],
     },
     {
@@ -420,8 +420,8 @@ const MUTATIONS: ByFile = {
   "native/files/files.ts": [
     {
       promise: "all of a text is written, however little is taken at once",
-      from: "for (let rest = unmoved(bytes), length = bytes.byteLength; length > 0;)",
-      to: "for (let rest = unmoved(bytes), length = bytes.byteLength, once = true; once; once = false)",
+      from: "for (let rest = pinned(bytes), length = bytes.byteLength; length > 0;)",
+      to: "for (let rest = pinned(bytes), length = bytes.byteLength, once = true; once; once = false)",
       tests: ["disk", "dump"],
     },
   ],
