@@ -1,73 +1,66 @@
-// The npm packages: one with the launcher, which all install, and one per target with the program, of which npm installs what fits.
+// The npm packages: one with the launcher, for everybody, and one per target with the program. npm installs the one that fits the machine
 // (os, cpu and libc in package.json; https://docs.npmjs.com/cli/v11/configuring-npm/package-json)
 
 import { chmodSync, copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 
 import { description, license, name, version } from "../package.json";
 import { programOf } from "./build.ts";
 import { type Target, TARGETS } from "./targets.ts";
 
-/** Folders as they are packed: `dist/npm/<package>`. */
-export const PACKAGES = "dist/npm";
+/** The folders to pack: `dist/npm/<package>`. */
+const PACKAGES = "dist/npm";
 
 export const packageOf = (target: Target): string => `${name}-${target.name}`;
 
 /** Copied into every package. */
 const LEGAL = ["LICENSE", "THIRD-PARTY-NOTICES"];
 
-/** Writes the folder of the package that users name. The targets' packages are of the same version, exactly. */
-export function writeMainPackage(): void {
+/** Writes the folder of the package that users install. It requires exactly its own version of the targets' packages. */
+export function writeMainPackage(packages = PACKAGES): void {
   const files = {
     "bin/responses-api-proxy": "packaging/launcher.sh",
     "README.md": "README.md",
     "CHANGELOG.md": "CHANGELOG.md",
   };
-  writePackage(name, files, {
+  writePackage(`${packages}/${name}`, files, {
     description,
-    // Windows has no sh to run the launcher; npm says so in its place.
+    // Windows has no sh for the launcher: npm refuses to install it there.
     os: ["!win32"],
     bin: { [name]: "bin/responses-api-proxy" },
     optionalDependencies: Object.fromEntries(TARGETS.map((target) => [packageOf(target), version])),
   });
 }
 
-/** Writes the folder of a target's package around a compiled program. */
-export function writeTargetPackage(target: Target, program = programOf(target)): void {
+/** Writes the folder of a target's package, with the compiled program in it. */
+export function writeTargetPackage(target: Target, program = programOf(target), packages = PACKAGES): void {
   writePackage(
-    packageOf(target),
+    `${packages}/${packageOf(target)}`,
     { "bin/responses-api-proxy": program },
     {
       description: `responses-api-proxy for Linux on ${target.cpu} with ${target.libc}`,
       os: ["linux"],
       cpu: [target.cpu],
       libc: [target.libc],
-      // A program cannot be executed from inside a zip file (Yarn).
+      // Yarn: unpack the package, because a program in a zip file cannot be executed.
       preferUnplugged: true,
     },
   );
 }
 
-function writePackage(packageName: string, files: Record<string, string>, fields: object): void {
-  const folder = `${PACKAGES}/${packageName}`;
+function writePackage(folder: string, files: Record<string, string>, fields: object): void {
   rmSync(folder, { recursive: true, force: true });
   for (const [to, from] of [...Object.entries(files), ...LEGAL.map((file) => [file, file] as const)]) {
     mkdirSync(dirname(`${folder}/${to}`), { recursive: true });
     copyFileSync(from, `${folder}/${to}`);
     chmodSync(`${folder}/${to}`, to.startsWith("bin/") ? 0o755 : 0o644);
   }
-  const json = {
-    name: packageName,
-    version,
-    license,
-    ...repository(),
-    ...fields,
-    files: [...Object.keys(files), ...LEGAL],
-  };
+  const identity = { name: basename(folder), version, license };
+  const json = { ...identity, ...repository(), ...fields, files: [...Object.keys(files), ...LEGAL] };
   writeFileSync(`${folder}/package.json`, `${JSON.stringify(json, undefined, 2)}\n`);
 }
 
-/** Where a release is built, which npm compares with the provenance: the workflow knows, nobody else does. */
+/** The repository that a release is built from, which npm compares with the provenance. Known only in the workflow. */
 function repository(): object {
   const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: path } = process.env;
   if (server === undefined || path === undefined) return {};
