@@ -1,8 +1,8 @@
 #!/bin/sh
-# Becomes the program for this machine, which is in a package of its own, installed beside this one.
+# Executes the program for this machine. The program is in a package of its own, installed beside this one.
 #
-# The directory this is started in may belong to anyone, and npx and bunx put its node_modules/.bin first in PATH. So nothing is
-# looked up in PATH (command -p), and in no directory but those this package was installed into.
+# The working directory may belong to anyone, and npx and bunx put its node_modules/.bin first in PATH. So this script looks nothing up
+# in PATH (command -p), and looks for the program only in the directories that this package was installed into.
 fail() {
   printf 'responses-api-proxy: error: %s\n' "$1" >&2
   printf 'responses-api-proxy: hint: %s\n' "$2" >&2
@@ -16,10 +16,10 @@ case $system/$machine in
   Linux/aarch64) target=linux-arm64 loader=/lib/ld-linux-aarch64.so.1 ;;
   *)
     fail "only Linux on x64 and arm64 is supported, not $system on $machine" \
-      "nothing here could be promised elsewhere: what keeps the key from others are Linux system calls"
+      "the key is protected by system calls that only Linux has"
     ;;
 esac
-# The runtime's instructions for x64. A processor without them ends the program with SIGILL and without a word.
+# The runtime requires these instructions on x64. On a processor without them, the program dies of SIGILL without a message.
 if [ "$machine" = x86_64 ] && [ -r /proc/cpuinfo ]; then
   for feature in sse4_2 popcnt; do
     command -p grep -q -m 1 -w "$feature" /proc/cpuinfo ||
@@ -27,8 +27,8 @@ if [ "$machine" = x86_64 ] && [ -r /proc/cpuinfo ]; then
         "in a virtual machine, choose another processor model, such as the host's own"
   done
 fi
-# The loader of glibc's is what a glibc program names in its header; where it is not there, only musl's can run. Where it is, musl's may
-# be what is installed all the same (Alpine with gcompat).
+# A program for glibc requires glibc's loader; without it only the program for musl can run. With it, the program for musl may still be
+# the one that is installed (Alpine with gcompat).
 targets="$target $target-musl"
 [ -e "$loader" ] || targets=$target-musl
 

@@ -1,4 +1,4 @@
-// THIRD-PARTY-NOTICES: whose code is compiled into the program, under which licences. From what is installed, so it cannot go stale.
+// THIRD-PARTY-NOTICES: whose code is compiled into the program, and under which licences. Made from the installed packages.
 
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -8,10 +8,10 @@ export const NOTICES = "THIRD-PARTY-NOTICES";
 
 const read = (path: string): string => readFileSync(`node_modules/${path}`, "utf8");
 
-/** A text that has headings of its own, one level down. */
+/** Returns the text with its headings one level lower. */
 const lower = (markdown: string): string => markdown.replace(/^#/gm, "##");
 
-/** The file's content. */
+/** Returns the content of the file. */
 export function notices(): string {
   const [, bun] = read("bun-types/docs/project/license.mdx").split(/\n---\n/);
   const bundled = read("citty/dist/THIRD-PARTY-LICENSES.md");

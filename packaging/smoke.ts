@@ -1,8 +1,8 @@
-// Is this binary fit for use? A start, an exchange, a refusal and an end, with a dummy key and an upstream of our own, in two seconds.
+// Tests whether a program is fit for use: starts it with a dummy key, sends one request that passes and one that is refused, and ends it.
 //
-//   npm run smoke                                  the program that `npm run build` made
-//   npm run smoke -- /usr/local/bin/responses-api-proxy
-//   npm run smoke -- npx responses-api-proxy       any command line
+//   npm run smoke                                         tests what `npm run build` made
+//   npm run smoke -- /usr/local/bin/responses-api-proxy   tests another file
+//   npm run smoke -- npx responses-api-proxy              tests any command
 
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,10 +13,10 @@ const LIMIT_MS = 60_000;
 const BUILT = "dist/responses-api-proxy";
 const command = process.argv.length > 2 ? process.argv.slice(2) : [BUILT];
 if (command[0] === BUILT && !existsSync(BUILT)) {
-  console.error(`smoke: there is no ${BUILT} yet: npm run build makes it`);
+  console.error(`smoke: ${BUILT} does not exist: run npm run build first`);
   process.exit(1);
 }
-// Everything is on 127.0.0.1, and Bun's fetch would look for it behind a proxy, unless NO_PROXY says otherwise.
+// Everything is on 127.0.0.1, but Bun's fetch would send it to the environment's proxy.
 for (const name of ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
   for (const spelling of [name, name.toLowerCase()]) delete process.env[spelling];
 
@@ -24,19 +24,19 @@ function check(holds: boolean, what: string): asserts holds {
   if (!holds) throw new Error(what);
 }
 
-/** Ends the command and what it started, which may hold its output open. */
+/** Kills the command and what it started, which may hold its output open. */
 function killGroup({ pid }: Bun.Subprocess): void {
   try {
     process.kill(-pid, "SIGKILL");
   } catch {
-    // They have ended.
+    // They have exited.
   }
 }
 
-/** Resolves with the server-info file's content once it is there. */
+/** Waits for the server-info file and returns its content. */
 async function serverInfo(file: string, child: Bun.Subprocess): Promise<{ port: number; pid: number }> {
   while (!(await Bun.file(file).exists())) {
-    check(child.exitCode === null, `ended with exit code ${child.exitCode} before it was ready`);
+    check(child.exitCode === null, `exited with ${child.exitCode} before it was ready`);
     await Bun.sleep(2);
   }
   return await Bun.file(file).json();
@@ -71,11 +71,11 @@ async function smoke(directory: string): Promise<number> {
     const forwarded = await fetch(`${proxy}/v1/responses`, { method: "POST", body: "a body" });
     check(forwarded.status === 201 && (await forwarded.text()) === "a body", "a request is not forwarded");
     check(authorizations[0] === `Bearer ${KEY}`, "the upstream does not get the key");
-    check((await fetch(`${proxy}/v1/models`)).status === 403, "another path is not refused");
+    check((await fetch(`${proxy}/v1/models`)).status === 403, "a request for another path is not refused");
     check(authorizations.length === 1, "a refused request reaches the upstream");
-    check((await fetch(`${proxy}/shutdown`)).status === 200, "/shutdown is not answered");
+    check((await fetch(`${proxy}/shutdown`)).status === 200, "GET /shutdown does not return 200");
     check((await child.exited) === 0, `the exit code is ${child.exitCode}`);
-    check(!(await Bun.file(file).exists()), "server-info stays behind");
+    check(!(await Bun.file(file).exists()), "the server-info file is not removed");
     check(!(await output).join("").includes(KEY), "the key is in the output");
     return readyAfter;
   } catch (error) {

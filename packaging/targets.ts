@@ -1,12 +1,11 @@
-// What is built, and what it is called: one program per processor and libc.
+// The programs of a release: one for each processor and libc.
 
-/** One program of the release. */
 export type Target = Readonly<{
-  /** In file names, and behind the package's name on npm. */
+  /** Ends the names of the file and of the npm package. */
   name: string;
   cpu: "x64" | "arm64";
   libc: "glibc" | "musl";
-  /** The package on npm that the runtime comes from; its version and checksum stand in bun.lock. */
+  /** The npm package with the runtime; bun.lock has its version and checksum. */
   runtime: string;
 }>;
 

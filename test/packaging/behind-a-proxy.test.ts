@@ -41,6 +41,6 @@ describe("with a proxy in the environment that answers nothing", () => {
 test("npm run smoke before npm run build: one line that says so", async () => {
   expect(await run("packaging/smoke.ts", temporaryDirectory())).toEqual([
     1,
-    "smoke: there is no dist/responses-api-proxy yet: npm run build makes it\n",
+    "smoke: dist/responses-api-proxy does not exist: run npm run build first\n",
   ]);
 });

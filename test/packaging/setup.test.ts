@@ -105,7 +105,7 @@ describe("ignore-scripts=true: Bun's install script was not run", () => {
   test("and where there is none, the setting is named", async () => {
     const { run } = clone({ bun: installs(PLACEHOLDER, PLACEHOLDER) });
     const missing =
-      "setup: there is no Bun after the installation; ignore-scripts=true in ~/.npmrc is the likely cause";
+      "setup: Bun is missing after the installation; ignore-scripts=true in ~/.npmrc is the likely cause";
     expect(await run()).toEqual([1, ["installed once", missing]]);
     expect(await run()).toEqual([1, ["installed once", missing]]);
   });
