@@ -1,13 +1,13 @@
 #!/usr/bin/env bun
-// The entry point, and the only place that exits: options → rebirth → run; whatever is thrown → message and exit code.
+// The entry point, and the only place that exits: options → first start → second start → run. Every error becomes a message and an exit code.
 
 import { EXIT, type ExitCode, UserError } from "./base/errors.ts";
 import * as terminal from "./base/terminal.ts";
 import { wordsAsFlags } from "./input/arguments.ts";
 import { isCommand, usage, versionLine } from "./input/flags.ts";
 import { parseOptions } from "./input/options.ts";
-import { reportIgnoredProxies } from "./input/slips.ts";
-import { isReborn, rebirth } from "./lockdown/reexec.ts";
+import { isReexeced } from "./lockdown/reexec.ts";
+import { firstStart } from "./lockdown/starts.ts";
 import { run } from "./run.ts";
 
 async function main(): Promise<ExitCode> {
@@ -16,7 +16,7 @@ async function main(): Promise<ExitCode> {
   const rawArguments = wordsAsFlags(process.argv.slice(2));
   const [word, ...rest] = rawArguments;
   if (isCommand(word)) {
-    // Here and not above: none of it is for the proxy itself, each start of which starts the program twice.
+    // Imported lazily: each start of the proxy starts the program twice and needs none of this.
     const { runCommand } = await import("./commands/commands.ts");
     return await runCommand(word, rest, environment);
   }
@@ -26,11 +26,7 @@ async function main(): Promise<ExitCode> {
     return EXIT.clean;
   }
   terminal.setStyle(options);
-  if (!isReborn(environment)) {
-    // Here, because the second start does not get these variables.
-    reportIgnoredProxies(options, environment);
-    rebirth(options, environment);
-  }
+  if (!isReexeced(environment)) firstStart([], options, environment);
   await run(options, environment);
   return EXIT.clean;
 }
@@ -41,7 +37,7 @@ function exitCodeOf(thrown: unknown): ExitCode {
   return thrown instanceof UserError ? thrown.exitCode : EXIT.internal;
 }
 
-/** Whatever is wrong with a command line, the last hint is where all flags are listed. */
+/** If the command line is wrong, the last hint says where all flags are listed. */
 function pointToHelp({ message, exitCode, hints }: UserError): UserError {
   const [word] = wordsAsFlags(process.argv.slice(2));
   const program = isCommand(word) ? `responses-api-proxy ${word}` : "responses-api-proxy";

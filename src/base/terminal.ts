@@ -10,7 +10,6 @@ import { type ConsolaInstance, createConsola, LogLevels } from "consola/core";
 
 import { duplicate, isTerminal, replaceByNull, takesOutput } from "../../native/files/descriptors.ts";
 import { statusOf, writeAll } from "../../native/files/files.ts";
-import type { Options } from "../input/options.ts";
 import { causeOf, UserError } from "./errors.ts";
 
 let descriptor = 2;
@@ -18,8 +17,13 @@ let descriptor = 2;
 /** Whether that is the journal. */
 let isJournal = false;
 
-/** How much is said, and how: one line of text, or one JSON object. */
-let style: Pick<Options, "logLevel" | "logJson"> = { logLevel: "info", logJson: false };
+/** From the fewest lines to the most. */
+export const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** How much is said, and how: lines of text, or one JSON object a line. */
+type Style = { logLevel: LogLevel; logJson: boolean };
+let style: Style = { logLevel: "info", logJson: false };
 
 const CONSOLA_LEVELS = {
   silent: LogLevels.silent,
@@ -55,7 +59,7 @@ export function recogniseJournal({ JOURNAL_STREAM: stream }: Readonly<Record<str
 }
 
 /** Decides how all that follows is said. */
-export function setStyle({ logLevel, logJson }: Pick<Options, "logLevel" | "logJson">): void {
+export function setStyle({ logLevel, logJson }: Style): void {
   style = { logLevel, logJson };
 }
 

@@ -1,5 +1,5 @@
-// The subcommands: raw arguments → what doctor.ts, status.ts and wait.ts are asked. Loaded only when one of them is called, modules of
-// Node's and all, which the build's --splitting is for: without it Bun 1.4.5 loads those at each start of the proxy, too.
+// The subcommands: raw arguments → doctor, status or wait. Loaded only if one of them is called: the build's --splitting keeps them, and the
+// modules of Node's that they import, out of each start of the proxy.
 
 import { findUser } from "../../native/process/credentials.ts";
 import { EXIT, type ExitCode } from "../base/errors.ts";
@@ -8,12 +8,12 @@ import { quote, readCommandFlags, usageError } from "../input/arguments.ts";
 import { parseDuration } from "../input/durations.ts";
 import type { Environment } from "../input/environment.ts";
 import { type CommandName, commandUsage } from "../input/flags.ts";
-import { DEFAULT_UPSTREAM_URL, parseUpstreamUrl } from "../input/options.ts";
+import { optionsFrom } from "../input/options.ts";
 
 const DEFAULT_MAX = "30s";
 const MOST_HOURS = 24;
 
-/** Runs a subcommand; its exit code is its answer. Throws UserError. */
+/** Runs a subcommand and returns its exit code. Throws UserError. */
 export async function runCommand(
   command: CommandName,
   rawArguments: readonly string[],
@@ -31,11 +31,10 @@ type Run = (rawArguments: readonly string[], environment: Environment) => Promis
 
 const RUN: Record<CommandName, Run> = {
   doctor: async (rawArguments, environment) => {
-    const given = readCommandFlags("doctor", rawArguments);
-    const isInsecureFine = given["insecure-upstream"] === true;
-    const upstreamUrl = parseUpstreamUrl(given["upstream-url"] ?? DEFAULT_UPSTREAM_URL, isInsecureFine);
+    const { json, ...given } = readCommandFlags("doctor", rawArguments);
+    const options = optionsFrom(given);
     const { doctor } = await import("./doctor/doctor.ts");
-    return await doctor({ upstreamUrl, user: given.user, json: given.json === true }, environment);
+    return await doctor(options, json === true, environment);
   },
   status: async (rawArguments) => {
     const given = readCommandFlags("status", rawArguments);

@@ -1,13 +1,15 @@
-// Is the proxy that a server-info file names alive, and is it ours? From outside, as any user, and without a route of its own: an
-// answer of ours to a request that is refused says so in its Server field.
+// Whether the proxy that a server-info file names is alive, and is that proxy. Works from outside, for any user, without a route of its own: the
+// proxy answers a request that it refuses with its own Server field.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { readInto } from "../../native/files/descriptors.ts";
 import { close, O_RDONLY, open, readText } from "../../native/files/files.ts";
-import { causeOf, SERVER } from "../base/errors.ts";
+import { causeOf } from "../base/errors.ts";
+import { SERVER } from "../base/version.ts";
 import { readServerInfo } from "../files/server-info-reader.ts";
+import { isProxy } from "../files/server-info.ts";
 
-export type Standing =
+export type ProxyState =
   | { alive: true; port: number; pid: number; version: string; since: Date | undefined }
   /** `stale`: there is a file, and what it says is over. `owner`: it is not believed, because that user could have put it there. */
   | { alive: false; stale: boolean; reason: string; owner?: number };
@@ -23,15 +25,15 @@ const CLOCK_TICKS_PER_SECOND = 100; // USER_HZ, on every architecture (proc_pid_
  * Looks once, in at most `timeoutMs`. The file is believed if nobody but root, the asker and `trusted` could have put it there. Throws nothing
  * that a file, a port or a process could cause.
  */
-export async function standing(
+export async function probeProxy(
   file: string,
   trusted: number | undefined,
   timeoutMs: number,
-): Promise<Standing> {
+): Promise<ProxyState> {
   const info = readServerInfo(file, [0, process.geteuid!(), ...(trusted === undefined ? [] : [trusted])]);
   if ("reason" in info) return { alive: false, stale: false, ...info };
   const { port, pid, uid, modified } = info;
-  const stale = (reason: string): Standing => ({ alive: false, stale: true, reason });
+  const stale = (reason: string): ProxyState => ({ alive: false, stale: true, reason });
   if (!isThere(pid)) return stale(`process ${pid} is gone`);
   const answer = await ask(port, timeoutMs);
   if ("failure" in answer) return stale(`port ${port} does not answer (${answer.failure})`);
@@ -40,33 +42,28 @@ export async function standing(
   )?.[1];
   if (version === undefined) return stale(`port ${port} answers as another program`);
   const since = startOf(pid);
-  // Whoever takes the port over can answer as we do; but not as the file's user (or, where root has the file, the process's).
+  // A program that took the port over can answer like the proxy, but not as the file's user (or, if root has the file, the process's).
   const [listener, owner] = [listenerUid(port), uid === 0 ? processUid(pid) : uid];
   if (listener === "nobody")
     return stale(`port ${port} is another program's, on another address than 127.0.0.1`);
   if (listener !== undefined && owner !== undefined && listener !== owner)
     return stale(`port ${port} is user ${listener}'s, and the proxy was user ${owner}'s`);
-  // The kernel gives process IDs again, within seconds to who wants one, so where the process vouches for another user than root it
-  // must be older than the file. (Only there: the clock may have been set since.)
+  // The kernel uses process IDs again, within seconds if somebody wants one. So if the file is root's and the process another user's, the
+  // process must be older than the file. (Not otherwise: the clock may have been set since.)
   const vouches = uid === 0 && listener !== 0;
   if (vouches && since !== undefined && since.getTime() > modified.getTime() + START_TOLERANCE_MS)
     return stale(`process ${pid} is another, started later than the file was written`);
-  return { alive: true, port, pid, version, since: isOurs(pid) ? since : undefined };
+  return { alive: true, port, pid, version, since: isProxy(pid) ? since : undefined };
 }
 
 /** What to do about a file that is not believed. */
-export function hintsFor({ owner }: Standing & { alive: false }): string[] {
+export function hintsFor({ owner }: ProxyState & { alive: false }): string[] {
   return owner === undefined
     ? []
     : [`whoever can write there could have put it there; --of-user=${owner} believes that user`];
 }
 
-/** Whether that process is called what harden.ts calls ours: in another PID namespace the number is another process's. */
-function isOurs(pid: number): boolean {
-  return readOrNothing(`/proc/${pid}/comm`) === "responses-proxy\n";
-}
-
-/** Asked by a signal that is none: /proc may hide the processes of others (hidepid), this does not. */
+/** Asks by signal 0: /proc may hide the processes of others (hidepid), kill(2) does not. */
 function isThere(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -76,7 +73,7 @@ function isThere(pid: number): boolean {
   }
 }
 
-/** The head of the answer to a request that no proxy of ours lets pass. */
+/** The head of the answer to a request that the proxy refuses. */
 async function ask(port: number, timeoutMs: number): Promise<{ head: string } | { failure: string }> {
   const answered = Promise.withResolvers<{ head: string } | { failure: string }>();
   const timer = setTimeout(() => answered.resolve({ failure: "ETIMEDOUT" }), timeoutMs);
@@ -111,8 +108,8 @@ async function ask(port: number, timeoutMs: number): Promise<{ head: string } | 
 }
 
 /**
- * Whose socket listens on 127.0.0.1 and nowhere else, from /proc/net/tcp (proc_pid_net(5)); undefined where that is not to be seen.
- * Listening sockets come first there, and nothing behind them is read: after a busy minute that is tens of thousands of lines, and 50 ms.
+ * The user whose socket listens on 127.0.0.1 and nowhere else, from /proc/net/tcp (proc_pid_net(5)); undefined if that cannot be read.
+ * Listening sockets come first there; the rest, tens of thousands of lines after a busy minute, is not read.
  */
 function listenerUid(port: number): number | "nobody" | undefined {
   const address = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
@@ -144,7 +141,7 @@ function processUid(pid: number): number | undefined {
   return effective === undefined ? undefined : Number(effective);
 }
 
-/** When the process was started, by its 22nd field (proc_pid_stat(5)), counted from behind its name, which may have blanks in it. */
+/** When the process was started: the 22nd field (proc_pid_stat(5)), counted from behind the name, which may have blanks in it. */
 function startOf(pid: number): Date | undefined {
   const stat = readOrNothing(`/proc/${pid}/stat`);
   const ticks = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];

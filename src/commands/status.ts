@@ -3,16 +3,16 @@
 import { EXIT, type ExitCode, UserError } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
 import { quote } from "../input/arguments.ts";
-import { hintsFor, type Standing, standing } from "./probe.ts";
+import { hintsFor, probeProxy, type ProxyState } from "./probe.ts";
 
 const TIMEOUT_MS = 2000;
 
-/** 0 where that proxy is alive. Throws UserError, exit code 1, where it is not; with `json` it answers 1. */
+/** Returns 0 if that proxy is alive. Otherwise returns 1 with `json`, and throws UserError with exit code 1 without. */
 export async function status(
   file: string,
   { json, ofUser }: { json: boolean; ofUser: number | undefined },
 ): Promise<ExitCode> {
-  const found = await standing(file, ofUser, TIMEOUT_MS);
+  const found = await probeProxy(file, ofUser, TIMEOUT_MS);
   if (json) {
     terminal.output(terminal.printable(JSON.stringify(toJson(found))));
     return found.alive ? EXIT.clean : EXIT.cannotStart;
@@ -24,13 +24,13 @@ export async function status(
   return EXIT.clean;
 }
 
-function notAlive(file: string, found: Standing & { alive: false }): UserError {
+function notAlive(file: string, found: ProxyState & { alive: false }): UserError {
   const { stale, reason } = found;
   const message = stale ? `${quote(file)} is stale: ${reason}` : `no proxy by ${quote(file)}: ${reason}`;
   return new UserError(message, undefined, hintsFor(found));
 }
 
-function toJson(found: Standing): object {
+function toJson(found: ProxyState): object {
   if (!found.alive) {
     const { alive, stale, reason } = found;
     return { alive, stale, reason };

@@ -1,20 +1,20 @@
-// `responses-api-proxy wait <server-info>`: until that proxy is ready. A file from an earlier run is waited out.
+// `responses-api-proxy wait <server-info>`: waits until that proxy is ready. A stale file from an earlier run is ignored.
 
 import { EXIT, type ExitCode, UserError } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
 import { quote } from "../input/arguments.ts";
-import { hintsFor, standing } from "./probe.ts";
+import { hintsFor, probeProxy } from "./probe.ts";
 
 const LOOK_EVERY_MS = 10;
 /** For a program that has the port and is silent. */
 const ANSWER_WITHIN_MS = 1000;
 
-/** Writes the base URL to standard output once the proxy is ready. Throws UserError, exit code 1, after `maxMs`. */
+/** Writes the base URL to standard output once the proxy is ready. Throws UserError with exit code 1 after `maxMs`. */
 export async function wait(file: string, ofUser: number | undefined, maxMs: number): Promise<ExitCode> {
   const end = performance.now() + maxMs;
   for (;;) {
     const left = end - performance.now();
-    const found = await standing(file, ofUser, Math.max(LOOK_EVERY_MS, Math.min(left, ANSWER_WITHIN_MS)));
+    const found = await probeProxy(file, ofUser, Math.max(LOOK_EVERY_MS, Math.min(left, ANSWER_WITHIN_MS)));
     if (found.alive) {
       terminal.output(`http://127.0.0.1:${found.port}`);
       return EXIT.clean;

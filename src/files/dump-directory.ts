@@ -1,21 +1,22 @@
-// The directory of --dump-dir: ours, and nobody else's.
+// The directory of --dump-dir: closed to everybody but the user the proxy runs as.
 
 import { Directory } from "../../native/files/directory.ts";
 import { causeOf, UserError } from "../base/errors.ts";
 import { basename, dirname } from "../base/paths.ts";
+import { rootAndSelf } from "./owners.ts";
 
 const OTHERS = 0o077;
 
 /**
- * The directory, made with mode 0700 where it is missing. One that is there must be ours and closed to everybody else, and nobody else
- * may have a hand in the way to it. Throws UserError.
+ * Opens the directory, and creates it with mode 0700 if it is missing. Throws UserError if it is another user's or open to others, or if a
+ * directory or symlink on the way is another user's.
  */
 export function openDumpDirectory(path: string): Directory {
   const refuse = (why: string, ...hints: string[]): UserError =>
     new UserError(`cannot write --dump-dir '${path}': ${why}`, undefined, hints);
   const uid = process.geteuid!();
   const mayPass: Parameters<typeof Directory.make>[1] = (step, found) => {
-    if (found.uid === 0 || found.uid === uid) return;
+    if (rootAndSelf().includes(found.uid)) return;
     throw refuse(`the ${found.kind} ${step} is user ${found.uid}'s`);
   };
   try {

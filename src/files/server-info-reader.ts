@@ -1,23 +1,26 @@
-// What a server-info file says to who looks for a proxy, if it is to be believed: whoever can put a file there can say where prompts go.
+// Reads a server-info file, if it is to be believed: whoever can put a file there can say where prompts go.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { Directory } from "../../native/files/directory.ts";
 import { close, type FileStatus, readAt, statusOf } from "../../native/files/files.ts";
 import { basename, dirname, resolve } from "../base/paths.ts";
+import { strangerAt } from "./owners.ts";
 
 const MAX_FILE_BYTES = 4096;
 
 /** What the file says. */
 export type ServerInfo = { port: number; pid: number; uid: number; modified: Date };
 
-/** Why it says nothing; `owner` could have put it there, and is not trusted. None where it is not one user only. */
+/** Why it is not believed. `owner`: the one user who could have put it there and is not trusted. */
 export type Unbelieved = { reason: string; owner?: number };
 
 /** Reads the file if nobody but the trusted users could have put it there. */
 export function readServerInfo(file: string, trusted: readonly number[]): ServerInfo | Unbelieved {
   const path = resolve(file);
   try {
-    const directory = Directory.open(dirname(path), (step, found) => refuseOthers(step, found, trusted));
+    const directory = Directory.open(dirname(path), (step, found) =>
+      refuseStrangers(`the ${found.kind} ${step}`, found, trusted),
+    );
     let fd: number | undefined;
     try {
       const found = directory.find(basename(path));
@@ -30,7 +33,7 @@ export function readServerInfo(file: string, trusted: readonly number[]): Server
       directory.close();
     }
   } catch (error) {
-    if (error instanceof OthersError)
+    if (error instanceof StrangerError)
       return { reason: error.message, ...(error.owner === undefined ? {} : { owner: error.owner }) };
     if (!(error instanceof SystemCallError)) throw error;
     return {
@@ -41,7 +44,7 @@ export function readServerInfo(file: string, trusted: readonly number[]): Server
 
 function parseServerInfo(fd: number, trusted: readonly number[]): ServerInfo | Unbelieved {
   const found = statusOf(fd);
-  refuseOthers("the file", found, trusted);
+  refuseStrangers("the file", found, trusted);
   const space = Buffer.alloc(MAX_FILE_BYTES);
   const text = space.toString("utf8", 0, readAt(fd, space, 0));
   const [, port, pid] = /^\{"port":(\d{1,5}),"pid":([1-9]\d{0,9})\}\n$/.exec(text) ?? [];
@@ -50,7 +53,7 @@ function parseServerInfo(fd: number, trusted: readonly number[]): ServerInfo | U
 }
 
 /** Somebody else could have put the file there. */
-class OthersError extends Error {
+class StrangerError extends Error {
   constructor(
     message: string,
     readonly owner?: number,
@@ -59,16 +62,8 @@ class OthersError extends Error {
   }
 }
 
-const WRITABLE_BY_OTHERS = 0o022;
-const STICKY = 0o1000;
-
-/** In a sticky directory everybody may make files, but only an owner may replace one: the file's own owner decides then (inode(7)). */
-function refuseOthers(step: string, { kind, uid, mode }: FileStatus, trusted: readonly number[]): void {
-  if (!trusted.includes(uid)) throw new OthersError(`${nameOf(step, kind)} is user ${uid}'s`, uid);
-  const isOpen = kind !== "symlink" && (mode & WRITABLE_BY_OTHERS) !== 0;
-  if (isOpen && !(kind === "directory" && (mode & STICKY) !== 0))
-    throw new OthersError(`others may write to ${nameOf(step, kind)}`);
+function refuseStrangers(what: string, found: FileStatus, trusted: readonly number[]): void {
+  const stranger = strangerAt(found, trusted);
+  if (typeof stranger === "number") throw new StrangerError(`${what} is user ${stranger}'s`, stranger);
+  if (stranger !== undefined) throw new StrangerError(`others may write to ${what}`);
 }
-
-const nameOf = (step: string, kind: FileStatus["kind"]): string =>
-  step.startsWith("/") ? `the ${kind} ${step}` : step;

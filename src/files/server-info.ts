@@ -1,23 +1,27 @@
-// The one-line file that tells programs where the proxy is: {"port":N,"pid":N}.
+// Writes the one-line file that tells programs where the proxy is: {"port":N,"pid":N}.
 
+import { SystemCallError } from "../../native/ffi/libc.ts";
 import { Directory } from "../../native/files/directory.ts";
-import { close, type FileStatus, statusOf, writeAll } from "../../native/files/files.ts";
+import { close, type FileStatus, readText, statusOf, writeAll } from "../../native/files/files.ts";
 import { randomHex } from "../../native/process/memory.ts";
 import { causeOf, UserError } from "../base/errors.ts";
 import { basename, dirname } from "../base/paths.ts";
+import * as terminal from "../base/terminal.ts";
+import { rootAndSelf } from "./owners.ts";
+import { readServerInfo } from "./server-info-reader.ts";
 
-/** A written file, which knows itself again by its inode. */
+/** A file that was written; it recognises itself by its inode. */
 export type ServerInfo = {
   /** Removes the file if it is still the one that was written. */
   remove: () => void;
 };
 
 /**
- * Makes the directory of the file where it is missing, and looks at whether the file can be written there, before anything is
- * started. Goes after the change of user, so that nothing is made or followed as root that another could point elsewhere.
- * Throws UserError.
+ * Creates the file's directory if it is missing, and checks that the file can be written there. Comes after the change of user, so that
+ * root creates nothing and follows nothing that another user could point elsewhere. Warns if the file names a proxy that is running: two
+ * proxies can share a file by mistake, and then nobody finds the first. Throws UserError.
  */
-export function prepareDirectory(path: string): void {
+export function prepareServerInfo(path: string): void {
   try {
     const directory = openDirectory(path);
     const found = directory.find(basename(path));
@@ -26,16 +30,36 @@ export function prepareDirectory(path: string): void {
   } catch (error) {
     throw cannotWrite(path, error);
   }
+  const info = readServerInfo(path, rootAndSelf());
+  if ("reason" in info || !isProxy(info.pid)) return;
+  terminal.warning(
+    `'${path}' names a proxy that is running (pid ${info.pid}, port ${info.port}): it is replaced`,
+    [`end that proxy (kill ${info.pid}), or give each a --server-info file of its own`],
+  );
 }
 
+/** Whether the process is a proxy of this program, by the name that the second start gives it (harden.ts). */
+export function isProxy(pid: number): boolean {
+  try {
+    return readText(`/proc/${pid}/comm`) === `${PROCESS_NAME}\n`;
+  } catch (error) {
+    // It is gone, or /proc hides it (hidepid).
+    if (error instanceof SystemCallError) return false;
+    throw error;
+  }
+}
+
+/** In ps(1) and top(1), at most 15 bytes. */
+export const PROCESS_NAME = "responses-proxy";
+
 /**
- * Writes the file under another name beside `path` and renames it, so that nobody reads half of it, a symlink or a FIFO at `path` is
- * replaced and never followed or waited for, and a file of somebody else's does not stay theirs. Throws UserError.
+ * Writes the file under another name beside `path` and renames it. So nobody reads half of it, a symlink or a FIFO at `path` is replaced
+ * and never followed or waited for, and a file that belonged to another user does not stay theirs. Throws UserError.
  */
 export function writeServerInfo(path: string, port: number): ServerInfo {
   const text = `${JSON.stringify({ port, pid: process.pid })}\n`;
   const name = basename(path);
-  // A name nobody can guess, so nobody can be there first; creating it fails if somebody is all the same.
+  // Nobody can guess this name and create it first; if somebody did, creating it fails.
   const temporary = `${name}.${randomHex(16)}.tmp`;
   try {
     const directory = openDirectory(path);
@@ -48,9 +72,9 @@ export function writeServerInfo(path: string, port: number): ServerInfo {
   }
 }
 
-/** The file's directory, reached through nothing that a user other than root and ourselves could have put in the way. */
+/** Opens the file's directory. Only root and the proxy's own user may own what lies on the way. */
 function openDirectory(path: string): Directory {
-  const trusted = [0, process.geteuid!()];
+  const trusted = rootAndSelf();
   return Directory.make(dirname(path), (step, found) => {
     if (trusted.includes(found.uid)) return;
     throw new UserError(
@@ -61,7 +85,7 @@ function openDirectory(path: string): Directory {
   });
 }
 
-/** A file, a symlink and a FIFO may be in the way by mistake or malice; a directory, a device or a socket has a use of its own. */
+/** A file, a symlink or a FIFO may be there by mistake or malice; a directory, a device or a socket has another use. */
 function refuseToReplace(path: string, found: FileStatus): void {
   if (["file", "symlink", "FIFO"].includes(found.kind)) return;
   throw new UserError(`cannot write --server-info '${path}': it is a ${found.kind}`, undefined, [
@@ -70,8 +94,8 @@ function refuseToReplace(path: string, found: FileStatus): void {
 }
 
 /**
- * Writes the whole text under the temporary name and renames it; on a full disk, say, nothing stays of it. Clients are other users, who must
- * be able to read the file: that is why the umask is set before the second start.
+ * Writes the whole text under the temporary name and renames it. If that fails, as on a full disk, nothing of it stays. Clients are other
+ * users and must be able to read the file, so the first start sets the umask.
  */
 function put(directory: Directory, temporary: string, name: string, text: string): FileStatus {
   const fd = directory.create(temporary, 0o644);
@@ -92,7 +116,7 @@ function removeIfStill(directory: Directory, name: string, identity: string): vo
   try {
     if (directory.find(name)?.identity === identity) directory.remove(name);
   } catch {
-    // With no descriptor left, say. A file that stays is no reason for an end that fails.
+    // No descriptor may be left. A file that stays is no reason to fail at the end.
   }
 }
 

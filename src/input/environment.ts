@@ -1,10 +1,12 @@
 // Which environment variables the process that meets the key is born with. Pure.
 
+import { UserError } from "../base/errors.ts";
 import { resolve } from "../base/paths.ts";
+import { withoutUserInfo } from "./upstream-url.ts";
 
 export type Environment = Readonly<Record<string, string>>;
 
-/** Kept from the caller: what locale, colour, TLS, proxies and the service manager need. Everything else stays behind, OPENAI_API_KEY first of all. */
+/** Kept from the caller: what locale, colour, TLS, proxies and the service manager need. Everything else is dropped, above all OPENAI_API_KEY. */
 const KEPT = [
   "PATH",
   "HOME",
@@ -26,21 +28,21 @@ const KEPT = [
 ];
 const KEPT_PREFIX = "LC_";
 
-/** Files among them, which must be found again from another working directory. */
+/** Those that name files: made absolute, because the second start has another working directory. */
 const FILES = ["SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"];
 
-/** Those of the kept that decide whom the upstream's connection is trusted to. */
+/** Those that decide which host the upstream's connection trusts. */
 const TRUST = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", ...FILES];
 
-/** Set by us. Bun 1.4.5 reads these from the environment it was started with, and from nowhere else. */
+/** Set by the first start. Bun 1.4.5 reads these from the environment it was started with, and from nowhere else. */
 const SETTINGS: Environment = {
-  // Otherwise the 257th event stream waits for one of the first 256 to end.
+  // The default is 256: the next event stream would wait for one of those to end.
   BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
   DO_NOT_TRACK: "1",
 };
 
-/** Says that this is the second start. It is believed only together with everything else (`unexpectedVariables`). */
-const MARK = { RESPONSES_API_PROXY_STAGE: "reborn" } as const;
+/** Marks the second start. It is believed only if everything else fits (`unexpectedVariables`). */
+const MARK = { RESPONSES_API_PROXY_STAGE: "reexec" } as const;
 
 /** The environment for the second start. */
 export function cleanEnvironment(caller: Environment): Environment {
@@ -54,22 +56,22 @@ export function isMarked(environment: Environment): boolean {
   return environment["RESPONSES_API_PROXY_STAGE"] !== undefined;
 }
 
-/** The names in a marked environment that `cleanEnvironment` would not have left as they are; none is what one wants. */
+/** The names in a marked environment that `cleanEnvironment` would have dropped or changed; empty if all is well. */
 export function unexpectedVariables(environment: Environment): string[] {
   const clean = cleanEnvironment(environment);
   const names = new Set([...Object.keys(environment), ...Object.keys(clean)]);
   return [...names].filter((name) => environment[name] !== clean[name]);
 }
 
-/** `NAME=value` for each variable that changes whom the upstream's connection is trusted to; credentials are left out. */
+/** `NAME=value`, without credentials, for each variable that changes which host the upstream's connection trusts. */
 export function trustVariables(environment: Environment): string[] {
   return TRUST.flatMap((name) => {
     const value = environment[name];
-    return value === undefined ? [] : [`${name}=${value.replace(/^(\w+:\/\/)?.*@/, "$1…@")}`];
+    return value === undefined ? [] : [`${name}=${withoutUserInfo(value)}`];
   });
 }
 
-/** The names of proxy variables that other programs would use, where no other leads the requests through a proxy. */
+/** The names of proxy variables that other programs use and this one does not; empty if HTTPS_PROXY is set. */
 export function ignoredProxies(environment: Environment): string[] {
   if (environment["https_proxy"] || environment["HTTPS_PROXY"]) return [];
   return ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"].filter((name) => environment[name]);
@@ -79,10 +81,14 @@ function isKept(name: string): boolean {
   return KEPT.includes(name) || name.startsWith(KEPT_PREFIX);
 }
 
-/** The name of a proxy variable whose value is no http or https URL, which Bun and the sandbox would read differently; or undefined. */
-export function unclearProxy(environment: Environment): string | undefined {
-  return ["HTTPS_PROXY", "https_proxy"].find((name) => {
+/** Bun and the sandbox would read a proxy variable differently if its value is no http or https URL. Throws UserError. */
+export function refuseUnclearProxy(environment: Environment): void {
+  const unclear = ["HTTPS_PROXY", "https_proxy"].find((name) => {
     const value = environment[name];
     return value !== undefined && value !== "" && !(/^https?:\/\/[^/]/i.test(value) && URL.canParse(value));
   });
+  if (unclear === undefined) return;
+  throw new UserError(`${unclear} must be a URL such as http://proxy.example:3128`, undefined, [
+    `correct it, or start with env -u ${unclear}`,
+  ]);
 }

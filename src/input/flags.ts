@@ -3,7 +3,8 @@
 import type { ArgsDef } from "citty";
 
 import { BUILT_FOR } from "../../native/ffi/architecture.ts";
-import { description, name, version } from "../../package.json" with { type: "json" };
+import { description } from "../../package.json" with { type: "json" };
+import { name, version } from "../base/version.ts";
 
 /** Every flag, with the sentence that --help shows. */
 export const FLAGS = {
@@ -34,7 +35,6 @@ export const FLAGS = {
     description: "Started as root, run as this user and not as root",
   },
   strict: { type: "boolean", description: "Refuse to start where any protection does not hold" },
-  "require-mlock": { type: "boolean", description: "Refuse to start where memory cannot be locked" },
   "shutdown-timeout": {
     type: "string",
     valueHint: "DURATION",
@@ -55,6 +55,8 @@ export const FLAGS = {
   version: { type: "boolean", alias: "V", description: "Show the version" },
 } as const satisfies ArgsDef;
 
+const { help: _help, version: _version, ...START_FLAGS } = FLAGS;
+
 const JSON_FLAG = { type: "boolean", description: "Say it as one JSON object" } as const;
 const SERVER_INFO = {
   type: "positional",
@@ -70,14 +72,8 @@ const OF_USER = {
 /** What the program does besides being the proxy: `responses-api-proxy <name> …`. */
 export const COMMANDS = {
   doctor: {
-    description: "Say what would hold on this host for this user; takes no key",
-    args: {
-      "upstream-url": FLAGS["upstream-url"],
-      "insecure-upstream": FLAGS["insecure-upstream"],
-      user: { ...FLAGS.user, description: "As root: say it for this user, as --user would run the proxy" },
-      json: JSON_FLAG,
-      help: FLAGS.help,
-    },
+    description: "Go through a start with these options, without a key, and say what holds",
+    args: { ...START_FLAGS, json: JSON_FLAG, help: FLAGS.help },
   },
   status: {
     description: "Say whether that proxy is alive",

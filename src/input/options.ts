@@ -1,8 +1,11 @@
 // Raw arguments → Options, or a UserError. Nothing is opened, nothing is looked up.
 
 import { resolve } from "../base/paths.ts";
-import { type Flag, quote, readFlags, usageError } from "./arguments.ts";
+import { LOG_LEVELS, type LogLevel } from "../base/terminal.ts";
+import { type Flag, type Given, quote, readFlags, usageError } from "./arguments.ts";
 import { parseDuration } from "./durations.ts";
+import type { FLAGS } from "./flags.ts";
+import { DEFAULT_UPSTREAM_URL, parseUpstreamUrl, portOf } from "./upstream-url.ts";
 
 /** What the user asked for, checked. */
 export type Options = Readonly<{
@@ -20,7 +23,6 @@ export type Options = Readonly<{
   user: string | undefined;
   /** Whether every protection must hold. */
   strict: boolean;
-  requireMlock: boolean;
   shutdownTimeoutMs: number;
   logLevel: LogLevel;
   logJson: boolean;
@@ -28,11 +30,6 @@ export type Options = Readonly<{
   dumpDir: string | undefined;
 }>;
 
-/** From the least said to the most. */
-export const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
-
-export const DEFAULT_UPSTREAM_URL = "https://api.openai.com/v1/responses";
 const DEFAULT_SHUTDOWN_TIMEOUT = "10s";
 const MAX_SHUTDOWN_TIMEOUT_HOURS = 1;
 
@@ -40,7 +37,11 @@ const MAX_SHUTDOWN_TIMEOUT_HOURS = 1;
 export function parseOptions(rawArguments: readonly string[]): Options | "help" | "version" {
   const given = readFlags(rawArguments);
   if (given.help) return "help";
-  if (given.version) return "version";
+  return given.version ? "version" : optionsFrom(given);
+}
+
+/** Checks the flags that were given; throws UserError with exit code 2. */
+export function optionsFrom(given: Omit<Given<typeof FLAGS>, "help" | "version">): Options {
   const insecureUpstream = given["insecure-upstream"] === true;
   const options = {
     port: parseNumber("port", given.port, 65_535) ?? 0,
@@ -51,7 +52,6 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
     insecureUpstream,
     user: given.user,
     strict: given.strict === true,
-    requireMlock: given["require-mlock"] === true,
     shutdownTimeoutMs: parseDuration(
       "shutdown-timeout",
       given["shutdown-timeout"] ?? DEFAULT_SHUTDOWN_TIMEOUT,
@@ -65,9 +65,7 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
   return Object.freeze(options);
 }
 
-/**
- * The arguments that give these options again, from whatever working directory; but for the key file, which is standard input by then.
- */
+/** The arguments that give these options again in any working directory, without the key file: the first start has made it standard input. */
 export function toArguments(options: Options): string[] {
   return [
     `--port=${options.port}`,
@@ -77,7 +75,6 @@ export function toArguments(options: Options): string[] {
     ...(options.insecureUpstream ? ["--insecure-upstream"] : []),
     ...(options.user === undefined ? [] : [`--user=${options.user}`]),
     ...(options.strict ? ["--strict"] : []),
-    ...(options.requireMlock ? ["--require-mlock"] : []),
     `--shutdown-timeout=${options.shutdownTimeoutMs}ms`,
     `--log-level=${options.logLevel}`,
     ...(options.logJson ? ["--log-json"] : []),
@@ -90,17 +87,6 @@ function parseLogLevel(text = "info"): LogLevel {
   if (level === undefined)
     throw usageError(`--log-level must be one of ${LOG_LEVELS.join(", ")}, got ${quote(text)}`);
   return level;
-}
-
-/** The port that a URL leads to, its scheme's where it names none. */
-export function portOf(url: URL): number {
-  if (url.port !== "") return Number(url.port);
-  return url.protocol === "https:" ? 443 : 80;
-}
-
-/** Whether a URL's host can only be this machine. */
-export function isLoopback({ hostname }: URL): boolean {
-  return hostname === "localhost" || hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }
 
 function parseNumber(name: Flag, text: string | undefined, maximum: number): number | undefined {
@@ -145,39 +131,10 @@ function parseWritten(name: Flag, text: string | undefined): string | undefined 
   return path;
 }
 
-/** User info is refused because a URL shows in ps(1), and its message quotes nothing for the same reason. */
-export function parseUpstreamUrl(text: string, insecureUpstream: boolean): URL {
-  const url = URL.parse(text);
-  // The URL parser forgives blanks and a missing "//"; what is typed here must be what is meant.
-  if (url === null || !/^https?:\/\/[^\s\\]+$/i.test(text)) {
-    const hints = [`the default is ${DEFAULT_UPSTREAM_URL}`];
-    if (/^[\w.-]+(:\d+)?(\/|$)/.test(text)) hints.unshift(`try --upstream-url=https://${text}`);
-    throw usageError(
-      `--upstream-url must be an absolute https URL, got ${quote(withoutUserInfo(text))}`,
-      hints,
-    );
-  }
-  if (url.username !== "" || url.password !== "") {
-    throw usageError("--upstream-url must not contain user info", ["the key is read from standard input"]);
-  }
-  if (url.port === "0") throw usageError(`--upstream-url must not have port 0, got ${quote(text)}`);
-  if (text.includes("#")) throw usageError(`--upstream-url must not contain a fragment, got ${quote(text)}`);
-  if (url.protocol === "http:" && !isLoopback(url) && !insecureUpstream) {
-    throw usageError(`--upstream-url must be https, got ${quote(text)}`, [
-      "plain http to a host that is not loopback shows the key to the network; --insecure-upstream allows it",
-    ]);
-  }
-  return url;
-}
-
 function refuseUpstreamOnOwnPort({ port, upstreamUrl }: Pick<Options, "port" | "upstreamUrl">): void {
   // 127.0.0.1 is where we listen; 127.0.0.2 and [::1] are other addresses.
   const isOurs = upstreamUrl.hostname === "127.0.0.1" || upstreamUrl.hostname === "localhost";
   if (port !== 0 && isOurs && portOf(upstreamUrl) === port) {
     throw usageError("--upstream-url leads back to --port: every request would go in circles");
   }
-}
-
-function withoutUserInfo(text: string): string {
-  return text.replace(/^(\w+:\/\/)?.*@/, "$1…@");
 }

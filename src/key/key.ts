@@ -1,20 +1,18 @@
-// Everything secret: reading the key, the one value that holds it, and what it may turn into.
+// Everything secret: reads the key, and holds the one value that is made of it.
 //
 // TAKE CARE WHEN CHANGING THIS FILE. What must stay true:
-// - The key is read by read(2) straight into pages of our own (locked, undumped, fenced), never through a stream or a Buffer pool.
-// - Exactly one string is made of it, the header value; everything it was read into is wiped on every path, errors included.
+// - read(2) puts the key straight into the pages for it (locked, undumped, fenced), never into a stream or a Buffer pool.
+// - Exactly one string is made of it, the header value. The pages are wiped on every path, errors included.
 // - No message, no error and no value that can be printed contains a byte of what was read.
 //
-// NOT protected by this: the string itself lies in the engine's heap, and `fetch` copies it for every request. What keeps those
-// copies from the swap device is mlockall, and what keeps them from other processes is that this one is not dumpable.
+// NOT protected by this file: the string lies in the engine's heap, and `fetch` copies it for every request. mlockall(2) keeps those copies
+// from the swap device, and PR_SET_DUMPABLE keeps them from other processes (lockdown/starts.ts).
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { isTerminal, readInto } from "../../native/files/descriptors.ts";
-import { SecretPages } from "../../native/process/memory.ts";
+import type { SecretPages } from "../../native/process/memory.ts";
 import { PIPE_IT_IN, UserError } from "../base/errors.ts";
 
-/** Room for `Bearer <key>`; the longest key known (a service account's) has 168 characters. */
-export const MAX_AUTHORIZATION_BYTES = 4096;
 const PREFIX = "Bearer ";
 const LF = 0x0a;
 const CR = 0x0d;
@@ -50,17 +48,17 @@ export class Authorization {
   }
 }
 
-/** Fills the space given with what comes next and answers how many bytes that were, 0 at the end: read(2) in the program. */
+/** Reads into the space and returns the number of bytes, 0 at the end; read(2) in the program. */
 export type ReadSome = (space: Uint8Array) => number;
 
-/** What was read, and which protections of the pages it was read into could not be had. */
-export type ReadKey = { authorization: Authorization; missing: readonly string[] };
-
-/** Reads the key from standard input. Throws UserError for a terminal, an unreadable input or an unusable key. */
-export function readKeyFromStandardInput(): ReadKey {
+/**
+ * Reads the key from standard input, or from the key file that the first start has put there. The pages are wiped and gone afterwards.
+ * Throws UserError for a terminal, an unreadable input or an unusable key.
+ */
+export function readKeyFromStandardInput(pages: SecretPages): Authorization {
   if (isTerminal(0))
     throw new UserError("standard input is a terminal, and a key must not be typed", undefined, [PIPE_IT_IN]);
-  return readKey((space) => {
+  return readKey(pages, (space) => {
     try {
       return readInto(0, space);
     } catch (error) {
@@ -70,25 +68,23 @@ export function readKeyFromStandardInput(): ReadKey {
   });
 }
 
-/** Reads up to the first LF or the end, and makes the header value. Throws UserError, and whatever `readSome` throws. */
-export function readKey(readSome: ReadSome): ReadKey {
-  // Twice the room, so that a key at the limit still fits with the CR LF behind it, and one beyond it is seen to be.
-  const pages = new SecretPages(2 * MAX_AUTHORIZATION_BYTES);
+/** Reads up to the first LF or the end, and makes the header value. Throws UserError, and what `readSome` throws. */
+export function readKey(pages: SecretPages, readSome: ReadSome): Authorization {
   try {
     const end = readLine(pages.bytes, readSome);
-    const value = Buffer.from(pages.bytes.buffer, 0, end).toString("latin1");
-    return { authorization: new Authorization(value), missing: pages.missing };
+    return new Authorization(Buffer.from(pages.bytes.buffer, 0, end).toString("latin1"));
   } finally {
     pages.wipe();
   }
 }
 
-/** Puts `Bearer <key>` at the start of `bytes` and answers where it ends. */
+/** Puts `Bearer <key>` at the start of `bytes` and returns where it ends. At most half of them: so a key that is too long is seen to be. */
 function readLine(bytes: Uint8Array, readSome: ReadSome): number {
+  const most = bytes.length / 2;
   bytes.set(Buffer.from(PREFIX));
   let end = PREFIX.length;
   for (;;) {
-    if (end === bytes.length) throw tooLong();
+    if (end === bytes.length) throw tooLong(most);
     const count = readSome(bytes.subarray(end));
     const lineFeed = bytes.subarray(end, end + count).indexOf(LF);
     if (lineFeed !== -1) {
@@ -100,7 +96,7 @@ function readLine(bytes: Uint8Array, readSome: ReadSome): number {
   }
   while (end > PREFIX.length && bytes[end - 1] === CR) end--;
   if (end === PREFIX.length) throw new UserError("standard input has no key in it", undefined, NOTHING_CAME);
-  if (end > MAX_AUTHORIZATION_BYTES) throw tooLong();
+  if (end > most) throw tooLong(most);
   if (!isToken68(bytes.subarray(PREFIX.length, end))) {
     throw new UserError("the key contains a character that no key has", undefined, [
       "a key consists of letters, digits and - . _ ~ + / with = at its end (RFC 6750 b64token)",
@@ -120,7 +116,6 @@ function isToken68(key: Uint8Array): boolean {
 
 const TOKEN68 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/";
 
-function tooLong(): UserError {
-  const most = MAX_AUTHORIZATION_BYTES - PREFIX.length;
-  return new UserError(`the key is longer than ${most} bytes`, undefined, [PIPE_IT_IN]);
+function tooLong(most: number): UserError {
+  return new UserError(`the key is longer than ${most - PREFIX.length} bytes`, undefined, [PIPE_IT_IN]);
 }

@@ -1,52 +1,51 @@
-// Whether all memory of the process is locked, and what would have it so.
+// Locks all memory of the process, and says what would let it if it may not.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { readLink } from "../../native/files/files.ts";
 import { mayLockAnyMemory } from "../../native/process/credentials.ts";
 import { isCopy } from "../../native/process/image.ts";
 import { lockAllMemory } from "../../native/process/memory.ts";
-import { fieldOf, ownStatus, type Status } from "../../native/process/proc-status.ts";
+import { fieldOf, type Status } from "../../native/process/proc-status.ts";
 import { raiseMemoryLockLimit, UNLIMITED } from "../../native/process/process.ts";
-import { EXIT, type ExitCode } from "../base/errors.ts";
+import type { Protection } from "./protections.ts";
 
-/** What does not hold: what that means, what would mend it, and the exit code if --strict or --require-mlock wants it all the same. */
-export type Missing = Readonly<{ message: string; hints: readonly string[]; exitCode: ExitCode | undefined }>;
-
-/** Locks all memory, as far as the process may. */
-export function lockMemory(status: Status): { holds: boolean; missing: Missing | undefined } {
+/** Locks all memory, as far as the process may (mlockall(2)). */
+export function lockMemory(status: Status): Protection {
+  const id = "memory-lock";
   const headroom = lockHeadroom(status);
   try {
     lockAllMemory();
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
     const message = `memory is not locked (${error.message}): copies of the key may be written to the swap device`;
-    return { holds: false, missing: { message, hints: memoryLockHints(), exitCode: EXIT.memoryLock } };
+    return { id, gap: { message, hints: hints() } };
   }
-  const tight = tightLock(headroom);
-  if (tight === undefined) return { holds: true, missing: undefined };
+  const held = "memory locked";
+  const tight = tightLimit(headroom);
+  if (tight === undefined) return { id, held };
   const message = `memory is locked, but ${tight}`;
-  return { holds: true, missing: { message, hints: memoryLockHints(), exitCode: undefined } };
+  return { id, held, gap: { message, hints: hints(), isTolerated: true } };
 }
 
-/** How many bytes more may be mapped once all memory is locked; Infinity if nothing limits it. Raises the soft limit to the hard one. */
-export function lockHeadroom(status: Status = ownStatus()): number {
+/** How many more bytes can be mapped once all memory is locked; Infinity if nothing limits it. Raises the soft limit to the hard one. */
+function lockHeadroom(status: Status): number {
   const { soft } = raiseMemoryLockLimit();
   if (soft === UNLIMITED || mayLockAnyMemory(status)) return Infinity;
   return Number(soft) - 1024 * parseInt(fieldOf(status, "VmSize"));
 }
 
-/** Beyond the limit the next mmap fails, which ends Bun. Under load the address space grows by 1 to 66 MB (Bun 1.4.5). */
+/** Beyond the limit the next mmap(2) fails, which ends Bun. Under load the address space grows by 1 to 66 MB (docs/bun.md). */
 const ENOUGH_HEADROOM = 256 * 2 ** 20;
 
-/** What is wrong with a limit that is enough for now; undefined if nothing is. */
-export function tightLock(headroom: number): string | undefined {
+/** What is wrong with a limit that is enough for now; undefined if nothing is. `headroom` is in bytes. */
+export function tightLimit(headroom: number): string | undefined {
   if (headroom >= ENOUGH_HEADROOM) return undefined;
   const left = Math.max(0, Math.round(headroom / 2 ** 20));
   return `RLIMIT_MEMLOCK leaves ${left} MiB to grow, and growing past it would end the proxy`;
 }
 
-/** What whoever has the rights for it can do. */
-export function memoryLockHints(): string[] {
+/** What a person with the rights for it can do. */
+function hints(): string[] {
   if (process.geteuid!() === 0)
     return ["give it CAP_IPC_LOCK, as with docker run --cap-add=IPC_LOCK", "or RLIMIT_MEMLOCK unlimited"];
   return [

@@ -1,4 +1,4 @@
-// What the process is shut into: files and ports before the second start, so that every thread is; system calls after it.
+// The sandbox: files, ports and signals before the second start, so that it holds for every thread; system calls after it.
 
 import { EACCES, ENOSYS, EOPNOTSUPP, EROFS, SystemCallError } from "../../native/ffi/libc.ts";
 import { O_RDWR, O_WRONLY, whyNotOpened } from "../../native/files/files.ts";
@@ -7,11 +7,13 @@ import { askForLandlock, landlockAbi, restrict } from "../../native/sandbox/land
 import { installFilter } from "../../native/sandbox/seccomp.ts";
 import { dirname } from "../base/paths.ts";
 import type { Environment } from "../input/environment.ts";
-import { isLoopback, type Options, portOf } from "../input/options.ts";
+import type { Options } from "../input/options.ts";
+import { isLoopback, portOf } from "../input/upstream-url.ts";
+import type { Gap, Protection } from "./protections.ts";
 
 const DNS_PORT = 53;
 
-/** What executing ourselves takes: our own file, and the loader its header names (glibc's and musl's). */
+/** What an execve of the program needs: its own file, and the loader that its header names (glibc's and musl's). */
 const EXECUTABLES = [
   "/proc/self/exe",
   "/lib64/ld-linux-x86-64.so.2",
@@ -21,12 +23,13 @@ const EXECUTABLES = [
 ];
 
 /**
- * No writing but into the directories of --server-info and --dump-dir, no executing but of ourselves, no connecting but to the upstream's port, its
- * HTTPS proxy's and DNS, no binding but of our port, no signals and abstract sockets to others. Best effort: answers whether the
- * kernel took it. `image` is the descriptor of the copy to be executed, if there is one. Reading is not restricted, nor are addresses: Landlock knows ports only.
+ * Restricts the process to what the proxy needs (landlock(7)): writing in the directories of --server-info and --dump-dir, executing its own
+ * file, connecting to the ports of the upstream, its HTTPS proxy and DNS, binding its port; no signals and abstract sockets to others.
+ * Reading is not restricted, nor are addresses: Landlock knows ports only. Does nothing if the kernel refuses; `checkLandlock` says what holds.
+ * `image` is the descriptor of the copy to be executed, if there is one.
  */
-export function shutIn(options: Options, environment: Environment, image?: number): boolean {
-  return attempt(() => {
+export function restrictAccess(options: Options, environment: Environment, image?: number): void {
+  attempt(() => {
     restrict({
       writableDirectories: [
         ...(options.serverInfo === undefined ? [] : [dirname(options.serverInfo)]),
@@ -40,28 +43,27 @@ export function shutIn(options: Options, environment: Environment, image?: numbe
   });
 }
 
-/** The same with no exception at all, for a process that only wants to know whether it can be had, and opens nothing afterwards. */
-export function shutInWholly(): boolean {
-  const nothing = { writableDirectories: [], writableFiles: [], executables: [] };
-  return attempt(() => restrict({ ...nothing, connectPorts: [], bindPorts: [] }));
-}
-
 /**
- * Whether the restrictions of files hold. Everybody may write to this file of the process's own, the kernel gave it its mode and lets
- * nobody change it: so it is a security module that refuses it.
+ * Whether the restrictions of files hold. Everybody may write to this file of the process's own, and nobody can change the mode that the
+ * kernel gave it; so if it cannot be opened, a security module refuses it.
  */
-export function isShutIn(): boolean {
+function isAccessRestricted(): boolean {
   if (landlockAbi() === 0) return false;
   const reason = whyNotOpened("/proc/self/timerslack_ns", O_WRONLY);
   // On a read-only /proc the kernel does not get as far; a device is not part of what is mounted read-only.
   return (reason === EROFS ? whyNotOpened("/dev/zero", O_RDWR) : reason) === EACCES;
 }
 
-/** A part of the sandbox that does not hold: what that means, and what would mend it. */
-export type Gap = Readonly<{ message: string; hints: readonly string[] }>;
+/** What Landlock restricts. Comes before the system call filter, which leaves no way to ask. */
+export function checkLandlock(): Protection {
+  const gap = landlockGap();
+  const abi = landlockAbi();
+  const held = isAccessRestricted() ? `landlock(abi ${abi})` : undefined;
+  return { id: "landlock", held, note: `ABI ${abi}: files, TCP ports, signals`, gap };
+}
 
 /** What Landlock leaves unrestricted; undefined if that is nothing. */
-export function landlockGap(): Gap | undefined {
+function landlockGap(): Gap | undefined {
   const { abi, refusal } = askForLandlock();
   const allOpen = (why: string, hint: string): Gap => ({
     message: `files, TCP ports and signals are not restricted: ${why}`,
@@ -80,7 +82,7 @@ export function landlockGap(): Gap | undefined {
     default:
       return allOpen(`Landlock is forbidden here (${refusal!.message})`, ALLOW_LANDLOCK);
   }
-  if (!isShutIn()) return allOpen("the kernel's Landlock refused this process", ALLOW_LANDLOCK);
+  if (!isAccessRestricted()) return allOpen("the kernel's Landlock refused this process", ALLOW_LANDLOCK);
   const missing = LANDLOCK_SINCE.filter(([since]) => since > abi).map(([, what]) => what);
   if (missing.length === 0) return undefined;
   return { message: `not restricted by Landlock ABI ${abi}: ${missing.join(", ")}`, hints: [COMPLETE] };
@@ -89,7 +91,7 @@ export function landlockGap(): Gap | undefined {
 const COMPLETE = "Linux 6.12 has all of it";
 const ALLOW_LANDLOCK = "a container's seccomp profile must allow the calls landlock_*";
 
-/** What the first version does not know, by the one that does. (The second's REFER is not missed: without it, all such moves are refused.) */
+/** What later ABIs added to the first. (REFER, of the second, is not needed: without it the kernel refuses all such moves.) */
 const LANDLOCK_SINCE: readonly [abi: number, what: string][] = [
   [3, "truncating files"],
   [4, "TCP ports"],
@@ -97,21 +99,35 @@ const LANDLOCK_SINCE: readonly [abi: number, what: string][] = [
   [6, "signals and abstract sockets"],
 ];
 
-export const SECCOMP_GAP: Gap = {
+/** Allows no system calls but those that serving takes, on every thread, and no memory that becomes executable. */
+export function installSyscallFilter(): Protection[] {
+  const mdwe = forbidExecutableGain();
+  const filter = attempt(installFilter);
+  return [
+    {
+      id: "seccomp",
+      ...(filter
+        ? { held: "seccomp", note: "an allow-list of system calls, on every thread" }
+        : { gap: SECCOMP_GAP }),
+    },
+    {
+      id: "mdwe",
+      ...(mdwe ? { held: "mdwe", note: "no memory becomes executable (PR_SET_MDWE)" } : { gap: MDWE_GAP }),
+    },
+  ];
+}
+
+const SECCOMP_GAP: Gap = {
   message: "system calls are not restricted (seccomp)",
   hints: ["the kernel must have CONFIG_SECCOMP_FILTER, and a container must allow seccomp(2)"],
 };
 
-export const MDWE_GAP: Gap = {
+const MDWE_GAP: Gap = {
   message: "memory can become executable (PR_SET_MDWE)",
   hints: ["Linux 6.3 or later can forbid it"],
 };
 
-/** No system calls but those that serving takes, on every thread; and no memory that becomes executable. Answers what holds. */
-export function shutOff(): { filter: boolean; executableGain: boolean } {
-  return { executableGain: forbidExecutableGain(), filter: attempt(installFilter) };
-}
-
+/** Whether the step succeeded; false if the kernel refused it. */
 function attempt(step: () => void): boolean {
   try {
     step();

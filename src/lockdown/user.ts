@@ -1,10 +1,21 @@
-// Which user the program is to run as.
+// Which user the program runs as, and that it stays that user.
 
-import { entriesOf, findUser, type User } from "../../native/process/credentials.ts";
-import { EXIT, UserError } from "../base/errors.ts";
+import { SystemCallError } from "../../native/ffi/libc.ts";
+import { becomeUser, entriesOf, findUser, type User, userIds } from "../../native/process/credentials.ts";
+import type { Status } from "../../native/process/proc-status.ts";
+import { causeOf, EXIT, UserError } from "../base/errors.ts";
+import type { Options } from "../input/options.ts";
+import type { Protection } from "./protections.ts";
 
-/** The user that --user names. Throws UserError for a name nobody has, and for root. */
-export function resolveUser(nameOrUid: string): User {
+/** The user that --user names; undefined without it. Throws UserError for an unknown user, for root, and if the caller is not root. */
+export function userOf({ user: nameOrUid }: Options): User | undefined {
+  if (nameOrUid === undefined) return undefined;
+  const user = resolveUser(nameOrUid);
+  if (process.geteuid!() === 0) return user;
+  throw new UserError("--user requires root", EXIT.user, ["leave --user out, or start it as root"]);
+}
+
+function resolveUser(nameOrUid: string): User {
   const user = findUser(nameOrUid);
   if (user === undefined && entriesOf("/etc/passwd").every(([name]) => name === "")) {
     throw new UserError(`--user '${nameOrUid}' cannot be looked up: /etc/passwd has no users`, EXIT.usage, [
@@ -21,8 +32,23 @@ export function resolveUser(nameOrUid: string): User {
   return user;
 }
 
-/** Throws UserError where the process has no right to become another user. */
-export function refuseWithoutRoot(): void {
-  if (process.geteuid!() === 0) return;
-  throw new UserError("--user takes root", EXIT.user, ["leave --user out, or start it as root"]);
+/** Becomes the user for good. Throws UserError. */
+export function becomeOrRefuse(user: User): void {
+  try {
+    becomeUser(user);
+  } catch (error) {
+    const cause = error instanceof SystemCallError ? error.message : causeOf(error);
+    throw new UserError(`cannot become user ${user.uid} (${cause})`, EXIT.user, [
+      "this requires CAP_SETUID, CAP_SETGID and CAP_SETPCAP, which a container may have taken away",
+    ]);
+  }
+}
+
+/** All four user IDs must be the one wanted (credentials(7)). Throws UserError. */
+export function verifyUser({ user }: Options, status: Status): Protection {
+  const [uid, ...others] = userIds(status);
+  const wanted = user === undefined ? uid : resolveUser(user).uid;
+  if (uid !== wanted || others.some((other) => other !== uid))
+    throw new UserError(`the process is not user ${wanted} for good`, EXIT.user);
+  return { id: "user", held: uid === 0 ? "uid 0 (--user makes it another)" : `uid ${uid}` };
 }

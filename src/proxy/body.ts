@@ -1,22 +1,21 @@
-// A request's body on its way from the client: read whole where it is short, streamed where it is long, and how long it may take.
+// A request's body: read whole if it is short, streamed if it is long; and how long the client may take.
 
-import type { Exchange } from "../report/exchange.ts";
+import type { WatchedExchange } from "../report/watched-exchange.ts";
 
 /**
- * Bodies of known length up to this are read whole before they are sent; longer ones, and those of unknown length, stream.
- * Whole is faster but holds the body in memory. CPU per request, whole ÷ streamed, medians of pairs at 8 connections: 0.42 at 2 kB,
- * 0.57 at 64 KiB, 0.65 at 256 KiB, 1.14 at 1 MiB, 1.81 at 4 MiB (Bun 1.4.5).
+ * Bodies of known length up to this are read whole before they are sent; longer ones, and those of unknown length, stream. Reading whole
+ * takes less processor time up to about 1 MiB (docs/bun.md), but holds the body in memory.
  */
 const MAX_BUFFERED_BODY_BYTES = 256 * 1024;
 
 /**
- * All bodies together that are read whole at the same time; those that come when there are so many stream. Locked memory does not go back
- * to the system (madvise(2): EINVAL), so what a burst of slow clients could make the proxy hold, it would hold for good.
+ * Limit on all bodies together that are read whole at the same time; beyond it, bodies stream. Locked memory is never given back to the system
+ * (madvise(2): EINVAL), so without a limit slow clients could make the proxy hold any amount for good.
  */
 const MAX_BUFFERED_BYTES = 64 * 1024 * 1024;
 let bufferedBytes = 0;
 
-/** Room for a body that is to be read whole, in bytes; undefined for one that streams. Whoever reserves it releases it. */
+/** Reserves room for a body to be read whole, and returns its bytes; undefined if the body is to stream. The caller releases it. */
 export function reserveBuffer({ headers }: Request): number | undefined {
   const length = Number(headers.get("content-length") ?? Infinity);
   if (length > MAX_BUFFERED_BODY_BYTES || bufferedBytes + length > MAX_BUFFERED_BYTES) return undefined;
@@ -24,54 +23,54 @@ export function reserveBuffer({ headers }: Request): number | undefined {
   return length;
 }
 
-/** Gives it back, once the body is sent or given up. */
+/** Gives the room back, once the body is sent or given up. */
 export function releaseBuffer(reserved: number | undefined): void {
   bufferedBytes -= reserved ?? 0;
 }
 
 export type Body = Uint8Array | ReadableStream<Uint8Array> | null;
 
-/** The time in which the client must send something; it does not run while others are waited for. */
-export type Clock = { run: () => void; stop: () => void };
+/** Limits the client's silence; stopped while the proxy waits for others. */
+export type IdleTimer = { run: () => void; stop: () => void };
 
 /**
- * The body as fetch takes it: whole if room for it is `reserved`. A body that is read whole is here when this resolves; rejects if the client leaves before.
- * One that streams breaks off where the client does, so the upstream never takes a part of it for the whole.
+ * Returns the body as fetch takes it: whole if room for it is `reserved`, else as a stream. Rejects if the client leaves before a body that is
+ * read whole is complete. A stream breaks off when the client does, so the upstream never takes a part for the whole.
  */
 export async function receiveBody(
   request: Request,
   reserved: number | undefined,
-  clock: Clock,
-  exchange?: Exchange,
+  timer: IdleTimer,
+  exchange?: WatchedExchange,
 ): Promise<Body> {
   if (request.body === null && !request.headers.has("content-length")) {
-    clock.stop();
+    timer.stop();
     exchange?.sentWhole();
     return null;
   }
   if (reserved !== undefined) {
     const whole = await request.bytes();
-    clock.stop();
+    timer.stop();
     exchange?.sent(whole);
     exchange?.sentWhole();
     return whole;
   }
-  return pacedBy(clock, request.body!, exchange);
+  return pacedBy(timer, request.body!, exchange);
 }
 
-/** The same stream, with the clock running only while the client is waited for: an upstream that does not read is not its fault. */
+/** The same stream. The timer runs only while the proxy waits for the client: an upstream that does not read is not the client's fault. */
 function pacedBy(
-  clock: Clock,
+  timer: IdleTimer,
   body: ReadableStream<Uint8Array>,
-  exchange?: Exchange,
+  exchange?: WatchedExchange,
 ): ReadableStream<Uint8Array> {
   const reader = body.getReader();
-  clock.stop();
+  timer.stop();
   return new ReadableStream({
     async pull(controller) {
-      clock.run();
+      timer.run();
       const { done, value } = await reader.read();
-      clock.stop();
+      timer.stop();
       if (done) {
         exchange?.sentWhole();
         controller.close();

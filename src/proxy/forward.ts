@@ -1,31 +1,30 @@
-// One exchange: a client's request to the upstream, the upstream's answer to the client. Bytes are never parsed or changed.
+// One exchange: the client's request goes to the upstream, the upstream's answer to the client. Bytes are never parsed or changed.
 
 import { causeOf } from "../base/errors.ts";
 import type { Journal } from "../report/journal.ts";
-import { type Clock, receiveBody, releaseBuffer, reserveBuffer } from "./body.ts";
+import { type IdleTimer, receiveBody, releaseBuffer, reserveBuffer } from "./body.ts";
 import { failedExchange, UpstreamFault } from "./failures.ts";
-import { hasCertainEnd, toClient, toUpstream } from "./headers.ts";
+import { isFramed, toClient } from "./headers.ts";
 import type { Upstream } from "./upstream.ts";
 
-/** The answer for a request that may pass. `clock` is the client's time to send something. */
+/** Returns the answer to a request that may pass. `timer` limits how long the client may be silent. */
 export async function forward(
   request: Request,
   upstream: Upstream,
-  clock: Clock,
+  timer: IdleTimer,
   journal: Journal,
 ): Promise<Response> {
   const exchange = journal.begin(request);
-  const headers = toUpstream(request.headers, upstream.authorization);
   const reserved = reserveBuffer(request);
   try {
-    const body = await receiveBody(request, reserved, clock, exchange);
-    const answer = await upstream.send(headers, body, request.signal).catch((error: unknown) => {
+    const body = await receiveBody(request, reserved, timer, exchange);
+    const answer = await upstream.send(request.headers, body, request.signal).catch((error: unknown) => {
       throw new UpstreamFault(causeOf(error));
     });
     refuseUnreadable(answer);
     toClient(answer.headers);
     if (exchange !== undefined) return exchange.watch(answer, request.signal);
-    // The answer is returned as it is, not rebuilt: it keeps back-pressure, breaks off where the upstream does, and is faster.
+    // Returned as it is, not rebuilt: so it keeps back-pressure, and breaks off if the upstream does.
     return answer;
   } catch (error) {
     const answer = failedExchange(error, journal, request.signal);
@@ -37,13 +36,13 @@ export async function forward(
 }
 
 /**
- * A truncated answer must never look whole, so one that could be truncated unseen is not passed on; nor is a status that is none
- * (RFC 9110 §15), with which no answer can be made.
+ * A truncated answer must never look whole, so one that could be truncated unseen is not passed on. Nor is an invalid status (RFC 9110 §15):
+ * no answer can be made with it.
  */
 function refuseUnreadable(answer: Response): void {
-  const fault = answer.status < 100 ? "InvalidStatus" : hasCertainEnd(answer) ? undefined : "UncertainEnd";
+  const fault = answer.status < 100 ? "InvalidStatus" : isFramed(answer) ? undefined : "Unframed";
   if (fault === undefined) return;
-  // Rejects if the body has broken off already, and a rejection that nobody hears ends the program.
+  // Rejects if the body has broken off already; an unhandled rejection would end the program.
   answer.body?.cancel().catch(() => {});
   throw new UpstreamFault(fault);
 }

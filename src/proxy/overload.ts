@@ -5,8 +5,9 @@
 import { libc, SystemCallError } from "../../native/ffi/libc.ts";
 import { duplicate } from "../../native/files/descriptors.ts";
 import { findListener, turnAway } from "../../native/sockets/listener.ts";
-import { errorBody, SERVER } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
+import { SERVER } from "../base/version.ts";
+import { errorBody } from "./error-response.ts";
 
 const LOOK_EVERY_MS = 100;
 const WARN_EVERY_MS = 60_000;

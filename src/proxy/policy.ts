@@ -1,6 +1,6 @@
 // May this request pass? Pure functions of its method, target and header fields; all else is a refusal, which names its rule.
 
-import type { ErrorCode } from "../base/errors.ts";
+import type { ErrorCode } from "./error-response.ts";
 
 export const ROUTE = "/v1/responses";
 export const SHUTDOWN_ROUTE = "/shutdown";
@@ -16,18 +16,27 @@ export function refuseExchange(head: Head): Refusal | undefined {
   return (
     refuseOtherMethods(head, "POST") ??
     refuseQuery(head) ??
-    refuseStrangers(head) ??
+    refuseForeignOrigins(head) ??
     refuseUnclearLength(head)
   );
 }
 
 /** The rule that keeps a request from ending the program, or undefined. */
 export function refuseShutdown(head: Head): Refusal | undefined {
-  return refuseOtherMethods(head, "GET") ?? refuseQuery(head) ?? refuseStrangers(head);
+  return refuseOtherMethods(head, "GET") ?? refuseQuery(head) ?? refuseForeignOrigins(head);
+}
+
+/**
+ * The path of a request for the log, without its query, which may hold anything, a key for example. Bun puts the Host field into `url` as
+ * it came, so the path is shown only if that field is one of the proxy's own names.
+ */
+export function loggablePath({ url, headers }: Head): string {
+  if (!isOwnHost(headers)) return "…";
+  return url.replace(/^https?:\/\/[^/?#]*/i, "").replace(/([?#]|%3f|%23).*/is, "$1…");
 }
 
 /** Whether Host is a name by which programs on this host reach the proxy. */
-export function isOwnHost(headers: Head["headers"]): boolean {
+function isOwnHost(headers: Head["headers"]): boolean {
   return /^(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?$/i.test(headers.get("host") ?? "");
 }
 
@@ -52,7 +61,7 @@ function refuseQuery({ url }: Head): Refusal | undefined {
   return url.includes("?") ? ROUTE_REFUSED : undefined;
 }
 
-function refuseStrangers(head: Head): Refusal | undefined {
+function refuseForeignOrigins(head: Head): Refusal | undefined {
   return refuseForeignHost(head) ?? refuseBrowserRequests(head);
 }
 

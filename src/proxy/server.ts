@@ -1,12 +1,16 @@
 // The listening side: Bun.serve, the routes, and how serving ends.
 
-import { causeOf, errorResponse, UserError } from "../base/errors.ts";
+import { causeOf } from "../base/errors.ts";
+import { cannotListen } from "../input/listening.ts";
 import type { Options } from "../input/options.ts";
 import type { Journal } from "../report/journal.ts";
+import { errorResponse } from "./error-response.ts";
 import { failedExchange, faultOf } from "./failures.ts";
 import { forward } from "./forward.ts";
+import { closeWhenIdle } from "./idle.ts";
 import {
   isProbe,
+  loggablePath,
   type Refusal,
   refuseExchange,
   refuseShutdown,
@@ -26,22 +30,14 @@ export type Listening = {
   closeIdle: () => void;
 };
 
-/**
- * How long a client may be silent in the middle of a request; without a limit, idle connections use up all descriptors.
- * Bun 1.4.5 itself gives a head 12 s from the first byte to the last, however it trickles.
- */
+/** How long a client may be silent in the middle of a request. Without a limit, idle connections would use up all descriptors. */
 const IDLE_TIMEOUT_SECONDS = 30;
-/**
- * Connections that wait for a next request are closed when nobody has asked for anything for so long: closing them takes all at once, and
- * on a busy proxy that meets requests which are just being sent (5 of 35,000 at 16 connections).
- */
-const QUIET_MS = 45_000;
-/** And after so long on one that is never quiet. */
-const BUSY_MS = 600_000;
-const LOOK_EVERY_MS = 15_000;
 const NO_TIMEOUT = 0;
 
-/** Listens on 127.0.0.1 and forwards; `askedToEnd` is called for each `GET /shutdown` that may pass, with how many exchanges are in flight. Throws UserError. */
+/**
+ * Listens on 127.0.0.1 and forwards. Calls `askedToEnd` for each `GET /shutdown` that may pass, with the number of exchanges in flight.
+ * Throws UserError.
+ */
 export function listen(
   options: Options,
   upstream: Upstream,
@@ -49,41 +45,32 @@ export function listen(
   askedToEnd: (inFlight: number) => void,
 ): Listening {
   const refused = (request: Request, { code, message }: Refusal): Response => {
-    if (!isProbe(request)) journal.refuse(request, code);
+    if (!isProbe(request)) journal.refuse({ method: request.method, path: loggablePath(request) }, code);
     return errorResponse(403, code, message);
   };
-  let askedAt = performance.now();
-  const exchange = (request: Request, server: Bun.Server<undefined>): Response | Promise<Response> => {
-    askedAt = performance.now();
+  const noteRequest = closeWhenIdle(() => server.closeIdleConnections());
+  const onResponses = (request: Request, server: Bun.Server<undefined>): Response | Promise<Response> => {
+    noteRequest();
     const refusal = refuseExchange(request);
     if (refusal !== undefined) return refused(request, refusal);
-    const clock = {
+    const timer = {
       run: () => server.timeout(request, IDLE_TIMEOUT_SECONDS),
       stop: () => server.timeout(request, NO_TIMEOUT),
     };
-    return forward(request, upstream, clock, journal);
+    return forward(request, upstream, timer, journal);
   };
-  const shutdown = (request: Request): Response => {
+  const onShutdown = (request: Request): Response => {
     const refusal = options.httpShutdown ? refuseShutdown(request) : ROUTE_REFUSED;
     if (refusal !== undefined) return refused(request, refusal);
     askedToEnd(server.pendingRequests - 1);
     return new Response(null, { status: 200 });
   };
   const server = openServer(options.port, {
-    // The route table compares the raw path: /v1/x/../responses and its like, which `request.url` shows resolved, do not match.
-    routes: { [ROUTE]: exchange, [SHUTDOWN_ROUTE]: shutdown },
+    // The route table compares the raw path, so /v1/x/../responses does not match; `request.url` shows it resolved.
+    routes: { [ROUTE]: onResponses, [SHUTDOWN_ROUTE]: onShutdown },
     fetch: (request) => refused(request, ROUTE_REFUSED),
     error: (error) => failedExchange(faultOf(error), journal),
   });
-  // Stopping the clock of a request stops that of its connection (Bun 1.4.5): those that wait for a next request are closed here.
-  let closedAt = performance.now();
-  const closeWaiting = (): void => {
-    const now = performance.now();
-    if (now - askedAt < QUIET_MS && now - closedAt < BUSY_MS) return;
-    closedAt = now;
-    server.closeIdleConnections();
-  };
-  setInterval(closeWaiting, LOOK_EVERY_MS).unref();
   return {
     port: server.port!,
     stop: (timeoutMs) => stop(server, timeoutMs),
@@ -103,12 +90,12 @@ function openServer(port: number, handlers: Handlers): Bun.Server<undefined> {
     return Bun.serve({
       hostname: "127.0.0.1",
       port,
-      // Without this, Bun 1.4.5 sets SO_REUSEPORT when `development` is false: another process could take a share of the requests.
+      // Bun 1.4.5 otherwise sets SO_REUSEPORT if `development` is false: another process could take a share of the requests.
       reusePort: false,
-      // The default answers an exception with a page of our source code.
+      // The default answers an exception with a page of source code.
       development: false,
       idleTimeout: IDLE_TIMEOUT_SECONDS,
-      // The default answers 413 from 128 MB on; what is too large is the upstream's to say.
+      // The default is 128 MB; the upstream decides what is too large.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
       ...handlers,
     });
@@ -116,27 +103,6 @@ function openServer(port: number, handlers: Handlers): Bun.Server<undefined> {
     throw cannotListen(port, causeOf(error));
   }
 }
-
-function cannotListen(port: number, cause: string): UserError {
-  const reason = cause in WHY_NOT ? `: ${WHY_NOT[cause]}` : "";
-  return new UserError(
-    `cannot listen on 127.0.0.1:${port}${reason} (${cause})`,
-    undefined,
-    hintsFor(port, cause),
-  );
-}
-
-function hintsFor(port: number, cause: string): string[] {
-  if (cause === "EADDRNOTAVAIL")
-    return ["give the loopback interface its address: ip addr add 127.0.0.1/8 dev lo"];
-  return port === 0 ? [] : ["leave --port out to get a free port, and read it from the --server-info file"];
-}
-
-const WHY_NOT: Record<string, string> = {
-  EADDRINUSE: "another program has that port",
-  EACCES: "an ordinary user may not have that port",
-  EADDRNOTAVAIL: "the interface lo does not have that address",
-};
 
 async function stop(server: Bun.Server<undefined>, timeoutMs: number): Promise<void> {
   const timer = Promise.withResolvers<void>();

@@ -1,48 +1,37 @@
-// The one place the requests go to, and how they get there: one URL, one header value, one set of fetch options.
+// The one place that requests go to, and the only holder of the key: one URL, one header value, one set of fetch options.
 
-import { isLoopback, type Options } from "../input/options.ts";
+import type { Options } from "../input/options.ts";
+import { fetchSettings } from "../input/upstream-url.ts";
 import type { Authorization } from "../key/key.ts";
-
-/** What every request to the upstream has in common; each line is a default of Bun 1.4.5 that would break a promise. */
-const SETTINGS = {
-  method: "POST",
-  // The default follows Location, and takes the key there.
-  redirect: "manual",
-  // The default unpacks bodies and changes the header to match.
-  decompress: false,
-  // The default gives up after about 300 s of silence; a model may think longer.
-  timeout: false,
-  // Over HTTP/2 a stream that the upstream refuses is sent again, five times, and cannot be asked not to be (REFUSED_STREAM, RFC 9113 §8.7).
-  protocol: "http1.1",
-  // BUN_CONFIG_VERBOSE_FETCH=curl otherwise prints the key.
-  verbose: false,
-} as const;
+import { toUpstream } from "./headers.ts";
 
 export class Upstream {
-  readonly authorization: Authorization;
+  readonly #authorization: Authorization;
   readonly #url: string;
-  readonly #settings: typeof SETTINGS & { proxy?: false };
+  readonly #settings: ReturnType<typeof fetchSettings>;
 
   constructor({ upstreamUrl }: Pick<Options, "upstreamUrl">, authorization: Authorization) {
-    this.authorization = authorization;
+    this.#authorization = authorization;
     this.#url = upstreamUrl.href;
-    this.#settings = {
-      ...SETTINGS,
-      // A proxy from the environment has no business between us and our own machine.
-      ...(isLoopback(upstreamUrl) ? { proxy: false } : {}),
-    };
+    this.#settings = fetchSettings(upstreamUrl);
   }
 
   /**
-   * Has the runtime start its HTTP thread, by a request that leads nowhere. Otherwise the first request does, and the program ends if no
-   * descriptor is left then (Bun 1.4.5: exit code 1, without a word).
+   * Has the runtime start its HTTP thread, by a request that leads nowhere. Otherwise the first request starts it, and the program ends
+   * without a word if no descriptor is left then (Bun 1.4.5).
    */
   static async startThread(): Promise<void> {
     await fetch("http://localhost/", { unix: "/dev/null/nowhere" }).catch(() => {});
   }
 
-  /** Sends one request, once. Resolves with the head of the answer; rejects with whatever fetch rejects with. */
-  send(headers: Headers, body: Uint8Array | ReadableStream | null, signal: AbortSignal): Promise<Response> {
-    return fetch(this.#url, { ...this.#settings, headers, body, signal } as RequestInit);
+  /**
+   * Sends a client's request, once, with the proxy's Authorization in place of the client's. Resolves with the head of the answer; rejects
+   * with what fetch rejects with.
+   */
+  send(client: Headers, body: Uint8Array | ReadableStream | null, signal: AbortSignal): Promise<Response> {
+    const headers = toUpstream(client);
+    // Last, so that no Connection field can name it away.
+    headers.set("authorization", this.#authorization.exposeForUpstream());
+    return fetch(this.#url, { ...this.#settings, method: "POST", headers, body, signal } as RequestInit);
   }
 }

@@ -1,23 +1,22 @@
-// --dump-dir: each exchange as two files, NNNNNN-<epoch ms>-request.json and -response.json, with the key's like redacted.
+// --dump-dir: each exchange as two files, NNNNNN-<epoch ms>-request.json and -response.json, with credential headers redacted.
 //
-// Bodies go to disk as they come, in a file of their own (.part); when one is whole, dump-file.ts makes JSON of it.
+// Bodies go to disk as they come, in a file of their own (.part). When a body is whole, dump-file.ts makes JSON of it.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import type { Directory } from "../../native/files/directory.ts";
 import { close, writeAll } from "../../native/files/files.ts";
 import * as terminal from "../base/terminal.ts";
-import { ROUTE } from "../proxy/policy.ts";
 import { type DumpedHead, finishDump } from "./dump-file.ts";
 
-/** How often a dump that cannot be written is worth a line. */
+/** A dump that cannot be written is logged once in this time. */
 const WARN_EVERY_MS = 10_000;
 
-/** Files that wait to be finished, each with a head in memory; those that come when there are so many are given up. */
+/** Files that wait to be finished, each with a head in memory; beyond these, dumps are given up. */
 const MAX_UNFINISHED = 2000;
-/** How long files are finished before events that have arrived have their turn. */
+/** How long files are finished at a time, before other events have their turn. */
 const FINISHING_MS = 1;
 
-/** Fields that hold what opens doors. */
+/** Header fields that carry credentials. */
 const REDACTED = ["authorization", "cookie", "set-cookie", "api-key", "x-api-key", "proxy-authorization"];
 
 export class Dump {
@@ -30,20 +29,24 @@ export class Dump {
     this.#directory = directory;
   }
 
-  begin(number: number, { method, headers }: Request): DumpedExchange {
+  begin(number: number, { method, url, headers }: Request): DumpedExchange {
     const name = `${String(number).padStart(6, "0")}-${Date.now()}`;
-    const request = this.#open(`${name}-request`, { method, url: ROUTE, headers: redact(headers) });
+    const request = this.#open(`${name}-request`, {
+      method,
+      url: new URL(url).pathname,
+      headers: redact(headers),
+    });
     return new DumpedExchange(request, (status, answered) =>
       this.#open(`${name}-response`, { status, headers: redact(answered) }),
     );
   }
 
-  /** Resolves when every file so far is as it should be. */
+  /** Resolves when every file so far is finished. */
   async close(): Promise<void> {
     await this.#finishing;
   }
 
-  /** For a short while at a time, and in between whatever else waits has its turn. */
+  /** Works for a short while at a time; in between, other events have their turn. */
   async #finishAll(): Promise<void> {
     while (this.#unfinished.length > 0) {
       await new Promise((resolve) => setImmediate(resolve));
@@ -98,7 +101,7 @@ export class DumpedExchange {
     this.#answer?.write(bytes);
   }
 
-  /** The exchange has ended, however: both files keep what came. */
+  /** The exchange has ended in some way: both files keep what came. */
   end(): void {
     this.#request.finish();
     this.#answer?.finish();
@@ -107,7 +110,7 @@ export class DumpedExchange {
 
 type Reports = { finish: (work: () => Promise<void>) => void; failed: (error: unknown) => void };
 
-/** A body on its way to disk. What goes wrong costs the dump and never the exchange. */
+/** A body on its way to disk. A failure costs the dump and never the exchange. */
 class DumpedBody {
   readonly #directory: Directory;
   readonly #name: string;

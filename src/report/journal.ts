@@ -1,12 +1,10 @@
-// What becomes of all exchanges: counted always; told one by one, and dumped, only where somebody asked for it.
+// Counts all exchanges; logs them one by one, and dumps them, only if somebody asked for it.
 
-import type { ErrorCode } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
-import { isOwnHost } from "../proxy/policy.ts";
 import type { Dump } from "./dump.ts";
-import { Exchange } from "./exchange.ts";
+import { WatchedExchange } from "./watched-exchange.ts";
 
-/** Longest part of what a client sent that is shown. */
+/** How much of what a client sent is shown at most. */
 const MAX_SHOWN = 200;
 
 export class Journal {
@@ -21,22 +19,22 @@ export class Journal {
   }
 
   /** A request that may pass. Returns an observer, or undefined if neither debug nor dump is on. */
-  begin(request: Request): Exchange | undefined {
+  begin(request: Request): WatchedExchange | undefined {
     const number = ++this.#exchanges;
     if (this.#dump === undefined && !terminal.isDetailed()) return undefined;
-    return new Exchange(number, this.#dump?.begin(number, request));
+    return new WatchedExchange(number, this.#dump?.begin(number, request));
   }
 
   /** A request that may not pass. */
-  refuse(request: Request, rule: ErrorCode): void {
+  refuse(request: { method: string; path: string }, rule: string): void {
     this.#refused++;
     if (!terminal.isDetailed()) return;
-    const [method, path] = [shorten(request.method), shorten(pathOf(request))];
+    const [method, path] = [shorten(request.method), shorten(request.path)];
     const fields = { event: "refusal", status: 403, rule, method, path };
     terminal.debug(`403, ${method} ${path}: refused: ${rule}`, fields);
   }
 
-  /** An exchange that ended in an error of ours. */
+  /** An exchange that ended in an error of the proxy's own. */
   fail(): void {
     this.#failed++;
   }
@@ -46,7 +44,7 @@ export class Journal {
     await this.#dump?.close();
   }
 
-  /** Says the totals. */
+  /** Logs the totals. */
   reportTotals(): void {
     const fields = {
       event: "totals",
@@ -60,15 +58,6 @@ export class Journal {
       fields,
     );
   }
-}
-
-/**
- * The path of a request, without its query, which may hold anything, a key for example. Bun puts the Host field into the URL as it came: so
- * the path is shown only if that field is one of the proxy's own names.
- */
-function pathOf({ url, headers }: Request): string {
-  if (!isOwnHost(headers)) return "…";
-  return url.replace(/^https?:\/\/[^/?#]*/i, "").replace(/([?#]|%3f|%23).*/is, "$1…");
 }
 
 function shorten(text: string): string {

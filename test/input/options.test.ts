@@ -15,7 +15,6 @@ const DEFAULTS = {
   insecureUpstream: false,
   user: undefined,
   strict: false,
-  requireMlock: false,
   shutdownTimeoutMs: 10_000,
   logLevel: "info" as const,
   logJson: false,
@@ -46,7 +45,6 @@ const ACCEPTED: [args: string[], options: Partial<Options>][] = [
   [["--user", "nobody"], { user: "nobody" }],
   [["--user=61234"], { user: "61234" }],
   [["--strict"], { strict: true }],
-  [["--require-mlock"], { requireMlock: true }],
   [["--shutdown-timeout=0"], { shutdownTimeoutMs: 0 }],
   [
     ["--port=8080", "--upstream-url=http://127.0.0.2:8080/"],

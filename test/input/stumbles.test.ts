@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { likelierUpstream } from "../../src/input/slips.ts";
+import { likelierUpstream } from "../../src/input/upstream-url.ts";
 import { lacks } from "../harness/needs.ts";
 import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
@@ -116,7 +116,7 @@ describe("a key file as containers have it", () => {
     expect(await refused(file)).toEqual([
       `error: cannot read --key-file '${file}': others may read or write it`,
       `hint: chmod 600 '${file}'`,
-      `hint: of a container's secret, whose mode is fixed: leave --key-file out and start with < '${file}'`,
+      `hint: if its mode cannot be changed, as a container's secret: leave --key-file out and start with < '${file}'`,
     ]);
     await Proxy.start({ launcher: ["sh", "-c", `exec "$0" "$@" < '${file}'`] });
   });

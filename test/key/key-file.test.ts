@@ -139,7 +139,7 @@ describe("refused: one line, exit code 1", () => {
   test.each([0o777, 0o775])("one in a directory that others may write in (%o)", async (mode) => {
     const file = keyFile();
     chmodSync(join(file, ".."), mode);
-    expect(await refused(file)).toBe(`others may write in the directory ${join(file, "..")}`);
+    expect(await refused(file)).toBe(`others may write to the directory ${join(file, "..")}`);
   });
 
   test("one that the user's own group may read", async () => {

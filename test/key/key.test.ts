@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { inspect } from "node:util";
 
 import { ptr } from "../../native/ffi/libc.ts";
-import { Authorization, MAX_AUTHORIZATION_BYTES, readKey } from "../../src/key/key.ts";
+import { SecretPages } from "../../native/process/memory.ts";
+import { Authorization, readKey } from "../../src/key/key.ts";
 import { until } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
 import { Pipe } from "../harness/pipe.ts";
@@ -14,15 +15,17 @@ import { awaitsKey, BINARY, CANARY_KEY, Proxy, runProgram, temporaryDirectory } 
 import { RawUpstream } from "../harness/upstream.ts";
 import { REQUEST, roundTrip } from "../harness/wire.ts";
 
-const MOST = MAX_AUTHORIZATION_BYTES - "Bearer ".length;
+/** As many as the second start maps. */
+const PAGES_BYTES = 8192;
+const MOST = PAGES_BYTES / 2 - "Bearer ".length;
 
 /** Reads the pieces one after the other, then the end of input, as read(2) would. */
 function read(...pieces: string[]): string {
-  const authorization = readKey((space) => {
+  const authorization = readKey(new SecretPages(PAGES_BYTES), (space) => {
     const piece = Buffer.from(pieces.shift() ?? "", "latin1").subarray(0, space.length);
     space.set(piece);
     return piece.length;
-  }).authorization;
+  });
   return authorization.exposeForUpstream();
 }
 
@@ -46,7 +49,7 @@ describe("accepted", () => {
   test("what readSome throws goes on, and the pages are wiped first", () => {
     let address = "";
     const reading = () =>
-      readKey((space) => {
+      readKey(new SecretPages(PAGES_BYTES), (space) => {
         address = Math.floor(ptr(space) / 4096).toString(16);
         expect(readFileSync("/proc/self/maps", "latin1")).toContain(`${address}000-`);
         space.set(Buffer.from("sk-abc"));

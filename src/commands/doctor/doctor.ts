@@ -1,64 +1,84 @@
-// `responses-api-proxy doctor`: what would hold on this host for this user. It does what the start of the proxy does, as far as that
-// can be done without a key, in a process that ends with it; so most of what it says was tried and not concluded.
+// `responses-api-proxy doctor`: the start of the proxy, with the same options, stopped before the key is read. It goes through both starts, so it
+// cannot say anything else than they do; then it tries the port and the way to the upstream.
 
-import { SystemCallError } from "../../../native/ffi/libc.ts";
-import {
-  becomeUser,
-  keepMemoryLockCapability,
-  permittedCapabilities,
-} from "../../../native/process/credentials.ts";
-import { EXIT, type ExitCode } from "../../base/errors.ts";
+import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
 import * as terminal from "../../base/terminal.ts";
-import { cleanEnvironment, type Environment } from "../../input/environment.ts";
-import { refuseWithoutRoot, resolveUser } from "../../lockdown/user.ts";
-import { type Check, fatal } from "./checks.ts";
-import { checkFile, isReadable } from "./file.ts";
-import { checkHost } from "./host.ts";
-import { checkKernel, checkSandbox } from "./kernel.ts";
-import { checkMemory } from "./memory.ts";
-import { toJson, toLines } from "./report.ts";
-import { checkEnvironment, checkUpstream } from "./upstream.ts";
-import { checkUser } from "./user.ts";
+import { type Environment, trustVariables } from "../../input/environment.ts";
+import { cannotListen } from "../../input/listening.ts";
+import { likelyMistakes } from "../../input/mistakes.ts";
+import type { Options } from "../../input/options.ts";
+import type { Protection } from "../../lockdown/protections.ts";
+import { isReexeced } from "../../lockdown/reexec.ts";
+import { firstStart, secondStart } from "../../lockdown/starts.ts";
+import { type Check, conclude, toJson, toLines } from "./report.ts";
+import { checkUpstream } from "./upstream.ts";
 
-export type DoctorOptions = Readonly<{ upstreamUrl: URL; user: string | undefined; json: boolean }>;
-
-/** 0 where the proxy would start and reach its upstream, 1 where not. Throws UserError for a --user that cannot be. */
-export async function doctor(options: DoctorOptions, environment: Environment): Promise<ExitCode> {
-  const { upstreamUrl, user, json } = options;
-  if (user !== undefined) refuseWithoutRoot();
-  const isRoot = process.geteuid!() === 0;
-  const capabilities = permittedCapabilities();
-  const changed = becomeAsTheProxyWould(user);
-  const clean = cleanEnvironment(environment);
-  const isOpen = isReadable() && process.geteuid!() !== 0;
-  const checks = [
-    ...checkUser({ isRoot, user, capabilities, changed }),
-    ...checkFile({ startedByRoot: isRoot }),
-    ...checkKernel({ isOpen, startedByRoot: isRoot }),
-    ...checkMemory(),
-    ...(await checkHost()),
-    ...checkEnvironment(environment, clean),
-    ...(await checkUpstream(upstreamUrl, clean)),
-    // Last, because it restricts this process, too.
-    ...checkSandbox(),
-  ];
-  const report = { upstreamUrl, uid: process.geteuid!(), checks };
+/**
+ * Returns 0 if the proxy would start (with --strict, if that is among the options) and reach its upstream, else 1. Throws UserError if the
+ * command line is wrong.
+ */
+export async function doctor(options: Options, json: boolean, environment: Environment): Promise<ExitCode> {
+  const checks = await refusalOr(async () => {
+    if (!isReexeced(environment)) firstStart(["doctor", ...(json ? ["--json"] : [])], options, environment);
+    const { protections, keyPages } = secondStart(options);
+    keyPages.wipe();
+    return [
+      ...protections.map(checkOf),
+      checkPort(options.port),
+      ...checkEnvironment(options, environment),
+      await checkUpstream(options.upstreamUrl),
+    ];
+  });
+  const report = { upstreamUrl: options.upstreamUrl, uid: process.geteuid!(), checks };
   terminal.output(json ? toJson(report) : toLines(report, terminal.hasColours(environment)));
-  return checks.some(({ status }) => status === "fatal") ? EXIT.cannotStart : EXIT.clean;
+  const { starts, startsStrictly, reachesUpstream } = conclude(checks);
+  return (options.strict ? startsStrictly : starts) && reachesUpstream ? EXIT.clean : EXIT.cannotStart;
 }
 
-/** From here on the process has the rights that the proxy would have, so that whoever looks sees what the proxy would see. */
-function becomeAsTheProxyWould(user: string | undefined): Check | undefined {
+/** What would keep the proxy from starting is a check; a wrong command line is thrown, as by a start. */
+async function refusalOr(steps: () => Promise<Check[]>): Promise<Check[]> {
   try {
-    if (user === undefined) keepMemoryLockCapability();
-    else becomeUser(resolveUser(user));
-    return undefined;
+    return await steps();
   } catch (error) {
-    if (!(error instanceof SystemCallError)) throw error;
-    return fatal(
-      "user",
-      `cannot become user ${user} (${error.message})`,
-      "this takes CAP_SETUID, CAP_SETGID and CAP_SETPCAP, which a container may have taken away",
-    );
+    if (error instanceof UserError && error.exitCode !== EXIT.usage) return [refusal("start", error)];
+    throw error;
   }
+}
+
+function refusal(id: Check["id"], { message, hints }: UserError): Check {
+  return { id, status: "fatal", found: message, advice: hints.join("; ") };
+}
+
+function checkOf({ id, held, note, gap }: Protection): Check {
+  if (gap === undefined) return { id, status: "ok", found: note ?? held ?? id };
+  const advice = gap.hints.join("; ");
+  return { id, status: "warning", found: gap.message, advice, isStrict: gap.isTolerated !== true };
+}
+
+function checkPort(port: number): Check {
+  const id = "port";
+  try {
+    const server = Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => {} } });
+    server.stop(true);
+    return { id, status: "ok", found: port === 0 ? "a free one on 127.0.0.1" : `127.0.0.1:${port} is free` };
+  } catch (error) {
+    return refusal(id, cannotListen(port, causeOf(error)));
+  }
+}
+
+/** What of the environment decides which host is trusted, and what of it is hardly meant. */
+function checkEnvironment(options: Options, environment: Environment): Check[] {
+  const trust = trustVariables(environment);
+  const inForce: Check = {
+    id: "environment",
+    status: "ok",
+    found: trust.length > 0 ? `in force: ${trust.join(" ")}` : "no proxy and no certificate authority in it",
+  };
+  const mistakes = likelyMistakes(options, environment).map(({ message, hints }): Check => ({
+    id: "options",
+    status: "warning",
+    found: message,
+    advice: hints.join("; ") || "correct it, or leave it out",
+  }));
+  return [inForce, ...mistakes];
 }

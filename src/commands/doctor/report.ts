@@ -1,57 +1,71 @@
-// What doctor found, as lines for a person and as JSON for a program. Pure but for the program's version.
+// What doctor found, as lines for a person and as JSON for a program. Pure.
 
 import { styleText } from "node:util";
 
-import { version } from "../../../package.json" with { type: "json" };
 import { printable } from "../../base/terminal.ts";
-import { type Check, CHECKS, conclude, type Status } from "./checks.ts";
+import { version } from "../../base/version.ts";
+import { addressOf } from "../../input/upstream-url.ts";
+import type { ProtectionId } from "../../lockdown/protections.ts";
+
+type Status = "ok" | "warning" | "fatal";
+
+export type Check = Readonly<{
+  /** `start`: a step that ends the start. The others stand for themselves. */
+  id: ProtectionId | "start" | "port" | "environment" | "options" | "upstream";
+  status: Status;
+  found: string;
+  /** What to do about it; undefined if there is nothing to do. */
+  advice?: string;
+  /** Whether --strict would refuse to start because of it. */
+  isStrict?: boolean;
+}>;
 
 export type Report = { upstreamUrl: URL; uid: number; checks: readonly Check[] };
 
 const WIDTH = 80;
-const LABEL_WIDTH = 15;
-const INDENT = " ".repeat(4 + LABEL_WIDTH);
+const INDENT = " ".repeat(20);
 const MARKS: Record<Status, [mark: string, colour: "green" | "yellow" | "red"]> = {
   ok: ["✓", "green"],
   warning: ["!", "yellow"],
   fatal: ["✗", "red"],
 };
 
-/** One object on one line. */
-export function toJson({ upstreamUrl, uid, checks }: Report): string {
-  return printable(
-    JSON.stringify({
-      version,
-      uid,
-      upstream: addressOf(upstreamUrl),
-      ...conclude(checks),
-      checks: inOrder(checks).map(({ id, status, found, advice }) => ({
-        id,
-        status,
-        found,
-        advice: advice ?? null,
-      })),
-    }),
-  );
+/** What follows: whether the proxy would start, so and with --strict, and whether it would reach its upstream. */
+export function conclude(checks: readonly Check[]): {
+  starts: boolean;
+  startsStrictly: boolean;
+  reachesUpstream: boolean;
+} {
+  const isFatal = ({ status }: Check): boolean => status === "fatal";
+  const starts = !checks.some((check) => isFatal(check) && check.id !== "upstream");
+  return {
+    starts,
+    startsStrictly: starts && !checks.some(({ isStrict }) => isStrict),
+    reachesUpstream: checks.some((check) => check.id === "upstream" && !isFatal(check)),
+  };
 }
 
-/** Lines of at most 80 columns, but for words that are longer. */
+/** One object on one line. */
+export function toJson({ upstreamUrl, uid, checks }: Report): string {
+  const list = checks.map(({ id, status, found, advice }) => ({ id, status, found, advice: advice ?? null }));
+  const report = { version, uid, upstream: addressOf(upstreamUrl), ...conclude(checks), checks: list };
+  return printable(JSON.stringify(report));
+}
+
+/** Lines of at most 80 columns, except words that are longer. */
 export function toLines({ upstreamUrl, uid, checks }: Report, hasColours: boolean): string {
-  type Style = Parameters<typeof styleText>[0];
-  const paint = (style: Style, text: string): string =>
-    hasColours ? styleText(style, text, { validateStream: false }) : text;
+  const paint = (colour: "green" | "yellow" | "red", text: string): string =>
+    hasColours ? styleText(colour, text, { validateStream: false }) : text;
   const lines = wrap(`responses-api-proxy ${version}, for user ${uid} and ${addressOf(upstreamUrl)}`, WIDTH);
-  let heading = "";
-  for (const { id, status, found, advice } of inOrder(checks)) {
-    const [group, label] = CHECKS[id];
-    if (group !== heading) lines.push("", paint("bold", group));
-    heading = group;
+  lines.push("");
+  for (const { id, status, found, advice } of checks) {
     const [mark, colour] = MARKS[status];
-    const [first, ...rest] = wrap(printable(found), WIDTH - INDENT.length);
-    lines.push(`  ${paint(colour, mark)} ${label.padEnd(LABEL_WIDTH)}${first}`);
-    const [todo, ...more] = wrap(printable(advice ?? ""), WIDTH - INDENT.length - 2);
+    const [first, ...rest] = wrap(found, WIDTH - INDENT.length);
+    lines.push(`  ${paint(colour, mark)} ${id.padEnd(INDENT.length - 4)}${first}`);
     lines.push(...rest.map((line) => INDENT + line));
-    if (advice !== undefined) lines.push(`${INDENT}→ ${todo}`, ...more.map((line) => `${INDENT}  ${line}`));
+    if (advice === undefined) continue;
+    const [todo, ...more] = wrap(advice, WIDTH - INDENT.length - 2);
+    lines.push(`${INDENT}→ ${todo}`, ...more.map((line) => `${INDENT}  ${line}`));
   }
   return [...lines, "", ...summary(checks)].join("\n");
 }
@@ -59,31 +73,13 @@ export function toLines({ upstreamUrl, uid, checks }: Report, hasColours: boolea
 function summary(checks: readonly Check[]): string[] {
   const { starts, startsStrictly, reachesUpstream } = conclude(checks);
   if (!starts) return ["The proxy would not start here: see ✗."];
-  const strict = inOrder(checks).filter(({ strict: refused }) => refused);
-  const labels = strict.map(({ id }) => CHECKS[id][1]).join(", ");
+  const strict = checks.filter(({ isStrict }) => isStrict).map(({ id }) => id);
   const text = startsStrictly
     ? "The proxy would start here, and with --strict, too"
-    : `The proxy would start here; with --strict it would not (${labels})`;
+    : `The proxy would start here; with --strict it would not (${strict.join(", ")})`;
   return wrap(reachesUpstream ? `${text}.` : `${text}; but it would not reach its upstream: see ✗.`, WIDTH);
 }
 
-function inOrder(checks: readonly Check[]): Check[] {
-  const order = Object.keys(CHECKS);
-  return checks.toSorted((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
-}
-
-/** Without the query, which may be a secret. */
-function addressOf({ origin, pathname }: URL): string {
-  return printable(origin + pathname);
-}
-
 function wrap(text: string, width: number): string[] {
-  const lines = [""];
-  for (const word of text.split(" ")) {
-    const last = lines.at(-1)!;
-    if (last === "") lines[lines.length - 1] = word;
-    else if (last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
-    else lines.push(word);
-  }
-  return lines;
+  return Bun.wrapAnsi(printable(text), width, { hard: false, wordWrap: true }).split("\n");
 }

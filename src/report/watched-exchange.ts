@@ -1,4 +1,4 @@
-// One exchange that is watched: for its line in the log (--log-level=debug) and its files (--dump-dir).
+// One exchange that is observed: for its line in the log (--log-level=debug) and its files (--dump-dir).
 
 import { causeOf } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
@@ -7,7 +7,7 @@ import type { DumpedExchange } from "./dump.ts";
 /** How an exchange ended. */
 type Ending = "done" | "client left" | "upstream broke off" | "failed";
 
-export class Exchange {
+export class WatchedExchange {
   readonly #number: number;
   readonly #dumped: DumpedExchange | undefined;
   readonly #began = performance.now();

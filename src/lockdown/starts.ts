@@ -1,0 +1,135 @@
+// The two starts, as lists of steps. The order is the security argument: each comment says what a step needs, or what it makes impossible for
+// everything after it. `doctor` goes through the same steps and stops where the key would be read.
+
+import { closeOthersOnExec, replaceBy } from "../../native/files/descriptors.ts";
+import { keepMemoryLockCapability } from "../../native/process/credentials.ts";
+import { SecretPages } from "../../native/process/memory.ts";
+import { ownStatus } from "../../native/process/proc-status.ts";
+import {
+  forbidInspection,
+  forbidNewPrivileges,
+  isOpenToInspection,
+  limitCoreDumps,
+  nameProcess,
+} from "../../native/process/process.ts";
+import { EXIT, UserError } from "../base/errors.ts";
+import { openDumpDirectory } from "../files/dump-directory.ts";
+import { openKeyFile } from "../files/key-file.ts";
+import { prepareServerInfo, PROCESS_NAME } from "../files/server-info.ts";
+import { cleanEnvironment, type Environment, refuseUnclearProxy } from "../input/environment.ts";
+import { reportUnusedProxies } from "../input/mistakes.ts";
+import { type Options, toArguments } from "../input/options.ts";
+import { checkFile, checkNamespace } from "./file.ts";
+import { lockMemory } from "./memory-lock.ts";
+import type { Protection } from "./protections.ts";
+import { copyIfReadable, executeAgain, explainFailure } from "./reexec.ts";
+import { refuseFewDescriptors, refuseTracer, refuseWithoutNull } from "./refusals.ts";
+import { checkLandlock, installSyscallFilter, restrictAccess } from "./sandbox.ts";
+import { becomeOrRefuse, userOf, verifyUser } from "./user.ts";
+
+/**
+ * The first start: replaces the process by one that was born with a clean environment, with `words` before the options. Restrictions that
+ * survive execve are applied here, so that they hold for every thread of the next process. Throws UserError.
+ */
+export function firstStart(words: readonly string[], options: Options, environment: Environment): never {
+  // 1. Close this process to others of its user: its standard input is the pipe that the key comes through.
+  forbidInspection();
+  // 2. What other users must read is readable, whatever the caller's umask is. The proxy has no chmod(2) left.
+  process.umask(0o022);
+  // 3. Tell what the second start cannot, and refuse what would fail there with less to say, before anything is opened.
+  reportUnusedProxies(options, environment);
+  refuseUnclearProxy(environment);
+  const user = userOf(options);
+  refuseFewDescriptors();
+  // 4. Open the key file with the caller's rights, so that --user can use one that only root can read. From here on it is standard input.
+  if (options.keyFile !== undefined) replaceBy(0, openKeyFile(options.keyFile));
+  return explainFailure(() => {
+    // 5. Give up root, and every capability but CAP_IPC_LOCK. Everything after this has the rights of the proxy's user.
+    if (user === undefined) keepMemoryLockCapability();
+    else becomeOrRefuse(user);
+    // 6. Check what the proxy will write to, as the user who will write.
+    refuseWithoutNull();
+    if (options.serverInfo !== undefined) prepareServerInfo(options.serverInfo);
+    if (options.dumpDir !== undefined) openDumpDirectory(options.dumpDir).close();
+    // 7. Nothing that is executed from here on gains privileges (set-user-ID, file capabilities). Landlock and seccomp require it.
+    forbidNewPrivileges();
+    // 8. Copy the program out of the user's reach if the user can read its file: the kernel closes a process to others from its first
+    //    instruction only if they cannot read what it executes.
+    const image = copyIfReadable();
+    // 9. Restrict files, ports and signals (Landlock). Before execve, because it holds for the calling thread and its children only.
+    const clean = cleanEnvironment(environment);
+    restrictAccess(options, clean, image);
+    // 10. Leave everything else of the caller's behind: descriptors, working directory and, with execve, environment and memory.
+    closeOthersOnExec();
+    process.chdir("/");
+    executeAgain(image, [...words, ...toArguments(options)], clean);
+  });
+}
+
+/** What holds in the second start, and the pages for the key. */
+export type Secured = { protections: Protection[]; keyPages: SecretPages };
+
+/**
+ * The second start, up to the key: closes the process that will hold it, and reads back from the kernel what holds. Throws UserError if
+ * the key cannot be protected at all; the caller decides about the rest.
+ */
+export function secondStart(options: Options): Secured {
+  const wasOpen = isOpenToInspection();
+  // 1. Close the process to others. First, because until here a process of the same user could open /proc/PID/mem if the file is readable.
+  if (!forbidInspection()) throw unprotected("the process cannot be made undumpable");
+  const status = ownStatus();
+  // 2. The first start must have become the user for good.
+  const user = verifyUser(options, status);
+  // 3. A tracer that was there before step 1 still reads everything.
+  refuseTracer(status);
+  nameProcess(PROCESS_NAME);
+  // 4. Read back what the first start did: the mark that says that there was one can be forged.
+  if (!forbidNewPrivileges()) throw unprotected("no_new_privs cannot be set");
+  // 5. No core dump, even if root makes the process dumpable again.
+  const core = limitCoreDumps();
+  if (core.soft > 1n || core.hard > 1n) throw unprotected("core dumps cannot be forbidden");
+  // 6. Lock all memory, present and future, before there is a key in it. Then map the pages the key is read into.
+  const memory = lockMemory(status);
+  const keyPages = new SecretPages(KEY_PAGES_BYTES);
+  // 7. Last, because they take away what the steps before need: files beyond the first start's, then system calls on every thread.
+  const landlock = checkLandlock();
+  const calls = installSyscallFilter();
+  const protections = [
+    ...checkFile({ wasOpen, startedByRoot: options.user !== undefined }),
+    checkNamespace({ wasOpen }),
+    memory,
+    { id: "core-dumps", held: "no core" } as const,
+    describeKeyPages(keyPages),
+    landlock,
+    ...calls,
+    user,
+  ];
+  return { protections, keyPages };
+}
+
+/** Throws UserError for the protections that do not hold: the first, with all the others. For --strict. */
+export function refuseGaps(protections: readonly Protection[]): void {
+  const [first, ...others] = protections.flatMap(({ gap }) =>
+    gap === undefined || gap.isTolerated ? [] : [new UserError(gap.message, EXIT.strict, gap.hints)],
+  );
+  if (first !== undefined) throw new UserError(first.message, first.exitCode, first.hints, others);
+}
+
+/** Room for the header value of the longest key, and as much again: a key that is too long is seen to be. */
+const KEY_PAGES_BYTES = 2 * 4096;
+
+function describeKeyPages({ missing }: SecretPages): Protection {
+  if (missing.length === 0)
+    return { id: "key-pages", note: "locked while the key is read, left out of dumps and forks" };
+  return {
+    id: "key-pages",
+    gap: {
+      message: `${missing.join(", ")} failed for the pages that the key is read into`,
+      hints: ["RLIMIT_MEMLOCK must be 16 KiB at least, and the kernel 4.14"],
+    },
+  };
+}
+
+function unprotected(message: string): UserError {
+  return new UserError(message, EXIT.unprotected);
+}
