@@ -103,7 +103,7 @@ const FUNCTIONS = {
  */
 export const libc = dlopen("libc.so.6", FUNCTIONS).symbols;
 
-/** Returns errno of the last call. Call this directly after that call: Bun does not save errno. */
+/** Returns errno of the last call. Call this directly after that call: the runtime may change errno. */
 export function errno(): number {
   return read.i32(libc.__errno_location()!, 0);
 }
