@@ -103,12 +103,12 @@ function put(directory: Directory, temporary: string, name: string, text: string
     writeAll(fd, Buffer.from(text));
     const written = statusOf(fd);
     directory.rename(temporary, name);
+    // Stays open: otherwise the kernel can give the inode to another proxy's file, which would then be removed as this one's.
     return written;
   } catch (error) {
     directory.removeIfThere(temporary);
-    throw error;
-  } finally {
     close(fd);
+    throw error;
   }
 }
 

@@ -18,7 +18,7 @@ function environmentOf(pid: number): string[] {
     .filter((entry) => entry !== "");
 }
 
-const SETTINGS = ["BUN_CONFIG_MAX_HTTP_REQUESTS=65535", "DO_NOT_TRACK=1", "RESPONSES_API_PROXY_STAGE=reborn"];
+const SETTINGS = ["BUN_CONFIG_MAX_HTTP_REQUESTS=65535", "DO_NOT_TRACK=1", "RESPONSES_API_PROXY_STAGE=reexec"];
 const CLEAN = ["HOME=/nonexistent", "PATH=/usr/bin:/bin", ...SETTINGS].sort();
 
 describe("a hostile working directory", () => {
@@ -210,14 +210,14 @@ describe("a hostile environment", () => {
   });
 
   test("the mark of the second start is not believed by itself", async () => {
-    const env = { RESPONSES_API_PROXY_STAGE: "reborn", OPENAI_API_KEY: "sk-x" };
+    const env = { RESPONSES_API_PROXY_STAGE: "reexec", OPENAI_API_KEY: "sk-x" };
     expect(await runProgram({ env, input: `${CANARY_KEY}\n` })).toEqual({
       exitCode: 3,
       signal: null,
       stdout: "",
       stderr:
         "responses-api-proxy: error: not started with a clean environment: OPENAI_API_KEY, BUN_CONFIG_MAX_HTTP_REQUESTS, DO_NOT_TRACK\n" +
-        "responses-api-proxy: hint: RESPONSES_API_PROXY_STAGE is the program's own; start it without\n",
+        "responses-api-proxy: hint: RESPONSES_API_PROXY_STAGE is internal: unset it\n",
     });
   });
 

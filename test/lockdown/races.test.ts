@@ -43,11 +43,11 @@ describe("another process of the same user that is there from the spawn on", () 
   });
 
   test("the neighbour: it does steal it from a process that was dumpable for a moment", async () => {
-    // The mark of the second start, set by hand, leaves the rebirth out, and with it what closes the window.
+    // The mark of the second start, set by hand, leaves the first start out, and with it what closes the window.
     const SETTINGS = {
       BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
       DO_NOT_TRACK: "1",
-      RESPONSES_API_PROXY_STAGE: "reborn",
+      RESPONSES_API_PROXY_STAGE: "reexec",
     };
     expect(await race(5, reachableBinary(), { PATH, ...SETTINGS })).toBeGreaterThan(0);
   });

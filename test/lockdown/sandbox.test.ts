@@ -208,7 +208,7 @@ describe("--strict and --user", () => {
   test("--strict: what would be a warning ends it, with its exit code", async () => {
     const start = { binary: reachableBinary(UNREADABLE), launcher: as(ORDINARY), input: "" };
     const { exitCode, stderr } = await runProgram({ ...start, args: ["--strict"] });
-    expect(exitCode).toBe(9);
+    expect(exitCode).toBe(11);
     expect(stderr).toStartWith("responses-api-proxy: error: memory is not locked");
   });
 
@@ -221,7 +221,7 @@ describe("--strict and --user", () => {
       args: ["--strict"],
     });
     expect(exitCode).toBe(11);
-    expect(stderr).toStartWith("responses-api-proxy: error: a process of this user that was there before");
+    expect(stderr).toStartWith("responses-api-proxy: error: during the start, other processes of this user could have taken over the pipe");
   });
 
   test.skipIf(lacks("root"))("--strict: with everything in place it starts (needs root)", async () => {
@@ -242,7 +242,7 @@ describe("--strict and --user", () => {
       "--user 'nobody-of-that-name' is no user, or its number is a group's",
     ],
     [["--user=27"], [], 2, "--user '27' is no user, or its number is a group's"],
-    [[`--user=${ORDINARY}`], as(ORDINARY), 10, "--user takes root"],
+    [[`--user=${ORDINARY}`], as(ORDINARY), 10, "--user requires root"],
   ];
   test.each(REFUSED)("%j", async (args, launcher, exitCode, message) => {
     const ended = await runProgram({ args, launcher, binary: reachableBinary(), input: "sk-x\n" });

@@ -69,7 +69,7 @@ describe("another process, as the user the proxy runs as and as another user", (
     expect(messages).toEqual([
       expect.stringMatching(/^protections: not dumpable from exec, no core, sandbox .+, uid \d+$/),
       expect.stringMatching(
-        /^warning: a process of this user that was there before could have taken the key's pipe over/,
+        /^warning: during the start, other processes of this user could have taken over the pipe that the key comes through/,
       ),
       expect.stringMatching(/^hint: install it so that its user cannot read it/),
       expect.stringMatching(
@@ -90,15 +90,15 @@ describe("another process, as the user the proxy runs as and as another user", (
     },
   );
 
-  test("--require-mlock: the same is an error, exit code 9, and the key is not read", async () => {
+  test("--strict: the same is an error, exit code 11, and the key is not read", async () => {
     const { exitCode, stderr } = await runProgram({
-      args: [...args, "--require-mlock"],
+      args: [...args, "--strict"],
       binary,
       launcher,
       input: "",
     });
-    expect(exitCode).toBe(9);
-    expect(stderr).toMatch(/^responses-api-proxy: error: memory is not locked \(mlockall: E\w+\)/);
+    expect(exitCode).toBe(11);
+    expect(stderr).toMatch(/^responses-api-proxy: error: memory is not locked \(mlockall: E\w+\)/m);
   });
 });
 

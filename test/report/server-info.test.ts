@@ -45,6 +45,23 @@ describe("is written", () => {
     expect(existsSync(file)).toBe(false);
   });
 
+  test("over a running proxy's: with a warning that names it; over one that is gone, without", async () => {
+    const file = join(temporaryDirectory(), "server-info.json");
+    const first = await start(file);
+    const second = await start(file);
+    expect(second.stderr).toContain(
+      `warning: '${file}' names a proxy that is running (pid ${first.pid}, port ${first.port}): it is replaced\n` +
+        `responses-api-proxy: hint: end that proxy (kill ${first.pid}), or give each a --server-info file of its own\n`,
+    );
+    second.signal("SIGKILL");
+    await second.ended();
+    expect(existsSync(file)).toBe(true);
+    expect((await start(file)).stderr).not.toContain("names a proxy");
+    // The first one leaves the file of another alone.
+    await first.stop();
+    expect(existsSync(file)).toBe(true);
+  });
+
   test("readable by all under a umask that forbids it", async () => {
     const file = join(temporaryDirectory(), "server-info.json");
     const launcher = ["sh", "-c", 'umask 077; exec "$0" "$@"'];
