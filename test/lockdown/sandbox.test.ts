@@ -221,7 +221,9 @@ describe("--strict and --user", () => {
       args: ["--strict"],
     });
     expect(exitCode).toBe(11);
-    expect(stderr).toStartWith("responses-api-proxy: error: during the start, other processes of this user could have taken over the pipe");
+    expect(stderr).toStartWith(
+      "responses-api-proxy: error: during the start, other processes of this user could have taken over the pipe",
+    );
   });
 
   test.skipIf(lacks("root"))("--strict: with everything in place it starts (needs root)", async () => {

@@ -1,7 +1,7 @@
 // The cut of the code, kept: who may import what, and the things that exist in one place only.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 const FILES = [...new Bun.Glob("{src,native}/**/*.ts").scanSync(".")].sort();
@@ -48,12 +48,53 @@ describe("in one place only", () => {
   });
 });
 
+/** `src/input` of `src/input/options.ts`, and `src/commands` of what lies in its folders; a file of src/ itself is none. */
+const folderOf = (file: string): string | undefined => /^(\w+\/\w+)\//.exec(file)?.[1];
+
 describe("dependencies point one way", () => {
-  test("native/ knows nothing of src/", () => {
-    const upwards = FILES.filter((file) => file.startsWith("native/")).flatMap((file) =>
-      filesAmong(file, imports(file)).filter((path) => !path.startsWith("native/")),
+  const architecture = readFileSync("docs/architecture.md", "utf8");
+  const table = [...architecture.matchAll(/^\| `((?:src|native)\/\w+)` *\|.*\|(.*)\|$/gm)];
+  const mayImport = new Map(
+    table.map(([, folder, list]) => [folder!, [...list!.matchAll(/`([\w/]+)`/g)].map(([, name]) => name!)]),
+  );
+
+  test("the architecture's table has every folder, and no other", () => {
+    const folders = new Set(FILES.map(folderOf).filter((folder) => folder !== undefined));
+    expect([...mayImport.keys()].sort()).toEqual([...folders].sort());
+  });
+
+  test("a folder imports what the architecture's table allows", () => {
+    for (const file of FILES) {
+      const folder = folderOf(file);
+      if (folder === undefined) continue;
+      const others = filesAmong(file, imports(file)).map((path) => folderOf(path) ?? path);
+      const forbidden = others.filter((other) => other !== folder && !mayImport.get(folder)!.includes(other));
+      expect(forbidden, file).toEqual([]);
+    }
+  });
+
+  test("no subcommand reaches the key, the proxy or the log of exchanges, on any path", () => {
+    const reached = new Set(FILES.filter((file) => file.startsWith("src/commands/")));
+    for (const file of reached) for (const next of filesAmong(file, imports(file))) reached.add(next);
+    expect(reached.size).toBeGreaterThan(30);
+    expect([...reached].filter((file) => /^src\/(key|proxy|report)\/|^src\/run/.test(file))).toEqual([]);
+  });
+
+  test("the files that the architecture names are there, and each folder is named", () => {
+    const named = [...architecture.matchAll(/`((?:src|native|test)\/[\w/.-]+\.ts)`/g)].map(
+      ([, file]) => file!,
     );
-    expect(upwards).toEqual([]);
+    expect(named.length).toBeGreaterThan(30);
+    expect(named.filter((file) => !existsSync(file))).toEqual([]);
+    const promised = new Set(named.map(folderOf));
+    for (const folder of mayImport.keys())
+      if (folder !== "native/ffi" && folder !== "native/files" && folder !== "native/sockets")
+        expect(promised, folder).toContain(folder);
+  });
+
+  test("at most eleven entries in a folder", () => {
+    for (const folder of ["src", "native", ...mayImport.keys()])
+      expect(readdirSync(folder).length, folder).toBeLessThanOrEqual(11);
   });
 
   test("policy and headers are pure: they import nothing that runs", () => {
