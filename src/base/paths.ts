@@ -1,6 +1,6 @@
-// Absolute paths, without node:path, which takes half a millisecond to load in each of the two starts (Bun 1.4.5). Pure.
+// Absolute paths. Not node:path, which both starts would have to load (docs/bun.md).
 
-/** The path from the root on, without `.`, `..`, doubled slashes and a slash at its end, as path.resolve has it. */
+/** The absolute path without `.`, `..`, repeated slashes and a slash at its end, as path.resolve() returns it. */
 export function resolve(path: string): string {
   const names: string[] = [];
   for (const name of (path.startsWith("/") ? path : `${process.cwd()}/${path}`).split("/")) {
@@ -10,7 +10,7 @@ export function resolve(path: string): string {
   return `/${names.join("/")}`;
 }
 
-/** The directory that a resolved path of a file leads through. */
+/** The directory of a resolved path. */
 export function dirname(resolved: string): string {
   return resolved.slice(0, Math.max(1, resolved.lastIndexOf("/")));
 }

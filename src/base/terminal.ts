@@ -1,11 +1,11 @@
-// Everything shown to a person goes through here, to standard error. The rules:
+// Everything that is shown to a person goes through here. The rules:
 // - `responses-api-proxy: error: <lower case, no full stop>`, then `responses-api-proxy: hint: <an action>`, a line each.
-// - Flags are named as typed, what the user typed is quoted, a failed system call is named with its reason.
+// - Flags are named as typed, the user's words are quoted, a failed system call is named with its reason.
 // - Nothing that came from standard input, from a header or from a body.
-// - For the journal (systemd-journald), a line has its priority instead of the program's name, which the journal adds by itself.
-// - One message is one line: control characters are escaped, so no text can forge a line or move the cursor.
+// - In the journal (systemd-journald), a line has its priority instead of the program's name, which the journal adds.
+// - One message is one line: control characters are escaped, so that no text forges a line or moves the cursor.
 
-// Not consola/basic, which opens process.stdout and process.stderr at once: 10 ms of a start of 13 (Bun 1.4.5).
+// Not consola/basic, which opens process.stdout and process.stderr at once (docs/bun.md).
 import { type ConsolaInstance, createConsola, LogLevels } from "consola/core";
 
 import { duplicate, isTerminal, replaceByNull, takesOutput } from "../../native/files/descriptors.ts";
@@ -33,11 +33,11 @@ const CONSOLA_LEVELS = {
   debug: LogLevels.debug,
 } as const;
 
-/** Named values of a line, for --log-json; `event` says what kind of line it is. */
+/** Named values of a line, for --log-json; `event` is the kind of line. */
 export type Fields = Readonly<Record<string, unknown>>;
 
-// The level is ours because consola otherwise takes it from the environment (NODE_ENV=test hides everything but errors),
-// and throttle is off because it would merge repeated lines.
+// The level is set because consola otherwise takes it from the environment (NODE_ENV=test hides everything but errors). Throttling is off
+// because it would merge repeated lines.
 const makeConsola = (): ConsolaInstance =>
   createConsola({
     level: CONSOLA_LEVELS[style.logLevel],
@@ -45,20 +45,20 @@ const makeConsola = (): ConsolaInstance =>
     reporters: [{ log: ({ type, args: [text, fields] }) => say(type, text as string, fields as Fields) }],
   });
 
-/** Made when there is something to say: the first of the two starts says nothing when it goes well. */
+/** Created when there is something to say: the first start usually says nothing. */
 let consola: ConsolaInstance | undefined;
 const log = (): ConsolaInstance => (consola ??= makeConsola());
 
-/** Looks whether standard error is the stream of the journal's that JOURNAL_STREAM names, as `device:inode` (systemd.exec(5)). */
+/** Recognises that standard error is the journal's stream: JOURNAL_STREAM names it as `device:inode` (systemd.exec(5)). */
 export function recogniseJournal({ JOURNAL_STREAM: stream }: Readonly<Record<string, string>>): void {
   try {
     isJournal = stream !== undefined && statusOf(descriptor).streamName === stream;
   } catch {
-    // Closed: nobody is told anything then.
+    // Standard error is closed: nobody reads anything.
   }
 }
 
-/** Decides how all that follows is said. */
+/** Sets level and format for all that follows. */
 export function setStyle({ logLevel, logJson }: Style): void {
   style = { logLevel, logJson };
 }
@@ -68,17 +68,17 @@ export function isDetailed(): boolean {
   return style.logLevel === "debug";
 }
 
-/** What became of one exchange. */
+/** One exchange or refusal. */
 export function debug(text: string, fields: Fields): void {
   log().debug(text, fields);
 }
 
-/** How things stand, where a person waits to know. */
+/** News that a person waits for. */
 export function info(text: string, fields: Fields = {}): void {
   log().info(text, fields);
 }
 
-/** Something that does not hold as it should, but is no reason to stop; and what the person can do about it. */
+/** Something that is not as it should be and no reason to stop, with what the person can do about it. */
 export function warning(text: string, hints: readonly string[] = []): void {
   for (const [index, line] of [text, ...hints].entries())
     log().warn(line, { event: index === 0 ? "warning" : "hint" });
@@ -89,10 +89,7 @@ export function error(text: string, fields: Fields = {}): void {
   log().error(text, fields);
 }
 
-/**
- * Whatever ended the program, at every level: a UserError with its hints, and of anything else no more than the class, since a
- * message may quote the key.
- */
+/** What ended the program, at every level: a UserError with its hints; of any other error only the class, because its message may quote the key. */
 export function failure(thrown: unknown): void {
   if (!(thrown instanceof UserError)) {
     const kind = thrown instanceof Error ? thrown.name : typeof thrown;
@@ -105,7 +102,7 @@ export function failure(thrown: unknown): void {
   }
 }
 
-/** Text that was asked for (`--help`, `--version`), to standard output. Throws UserError where that takes nothing. */
+/** Text that was asked for (`--help`, `--version`), to standard output. Throws UserError if that cannot be written. */
 export function output(text: string): void {
   try {
     writeAll(1, Buffer.from(`${text}\n`));
@@ -114,28 +111,28 @@ export function output(text: string): void {
   }
 }
 
-/** Whether what goes to standard output may have colours (https://no-color.org). */
+/** Whether standard output may have colours (https://no-color.org). */
 export function hasColours(environment: Readonly<Record<string, string>>): boolean {
   return isTerminal(1) && !environment["NO_COLOR"] && environment["TERM"] !== "dumb";
 }
 
 /**
- * From here on standard error belongs to this file alone. The runtime prints errors there by itself, whole, with addresses and
- * what else they carry, and cannot be asked not to (Bun 1.4.5: a body that breaks off, `verbose`, a crash); that goes to /dev/null.
+ * Gives standard error to this file alone. The runtime prints errors there by itself, with all that they carry, and no setting prevents it
+ * (docs/bun.md); that goes to /dev/null now.
  */
 export function silenceRuntime(): void {
   descriptor = duplicate(2);
   replaceByNull(2);
 }
 
-/** The text with its control and formatting characters escaped: those that move the cursor, turn the direction, or do not show. */
+/** Escapes control and formatting characters: those that move the cursor, change the direction of text, or are invisible. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) =>
     character.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`),
   );
 }
 
-/** One line. As text, a hint and a warning are labelled so, an error too, and the rest speaks for itself. */
+/** One line. In text, errors, warnings and hints have a label. */
 function say(type: string, text: string, fields: Fields = {}): void {
   const level = type === "error" || type === "warn" || type === "debug" ? type : "info";
   const start = isJournal ? `<${PRIORITIES[level]}>` : "";
@@ -150,12 +147,12 @@ function say(type: string, text: string, fields: Fields = {}): void {
   writeLine(`${isJournal ? start : "responses-api-proxy: "}${label}${text}`);
 }
 
-/** As syslog(3) numbers them and sd-daemon(3) has them at the start of a line, where the journal takes them off again. */
+/** The numbers of syslog(3). The journal takes them off the start of a line (sd-daemon(3)). */
 const PRIORITIES = { error: 3, warn: 4, info: 6, debug: 7 } as const;
 
 const LABELS = { error: "error: ", warn: "warning: " } as const;
 
-/** Lines that were not taken, because whoever reads them does not: waiting for that would stop the proxy. */
+/** Lines that were not written, because nobody read them: waiting would stop the proxy. */
 let lost = 0;
 
 function writeLine(line: string): void {
@@ -171,6 +168,6 @@ function writeLine(line: string): void {
     }
     writeAll(descriptor, Buffer.from(`${printable(line)}\n`));
   } catch {
-    // Nobody reads standard error any more; that is no reason to stop serving.
+    // The reader of standard error is gone; that is no reason to stop serving.
   }
 }

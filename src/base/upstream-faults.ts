@@ -1,15 +1,18 @@
 // What went wrong on the way to the upstream, in words, by the names that Bun 1.4.5 gives the reasons of a failed fetch. The words say
 // whether the upstream may have had the request.
 
-export type UpstreamCode =
-  | "upstream_unreachable"
-  | "upstream_certificate"
-  | "upstream_tls"
-  | "upstream_broke_off"
-  | "upstream_unreadable"
-  | "upstream_timeout"
-  | "upstream_failed"
-  | "overloaded";
+export const UPSTREAM_CODES = [
+  "upstream_unreachable",
+  "upstream_certificate",
+  "upstream_tls",
+  "upstream_broke_off",
+  "upstream_unreadable",
+  "upstream_timeout",
+  "upstream_failed",
+  "overloaded",
+] as const;
+
+export type UpstreamCode = (typeof UPSTREAM_CODES)[number];
 
 /** What a client hears: the status, the `code` of the error's body, what happened, and what became of the request. */
 export type Fault = { status: number; code: UpstreamCode; what: string; request: string };

@@ -60,7 +60,7 @@ export async function probeProxy(
 export function hintsFor({ owner }: ProxyState & { alive: false }): string[] {
   return owner === undefined
     ? []
-    : [`whoever can write there could have put it there; --of-user=${owner} believes that user`];
+    : [`user ${owner} could have put it there; --of-user=${owner} trusts that user`];
 }
 
 /** Asks by signal 0: /proc may hide the processes of others (hidepid), kill(2) does not. */

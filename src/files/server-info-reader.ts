@@ -1,4 +1,4 @@
-// Reads a server-info file, if it is to be believed: whoever can put a file there can say where prompts go.
+// Reads a server-info file if only trusted users could have put it there: the file decides where prompts go.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { Directory } from "../../native/files/directory.ts";

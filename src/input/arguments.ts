@@ -1,4 +1,4 @@
-// Raw arguments → the flags that were given, each known and given once. What their values mean is for options.ts.
+// Raw arguments → the flags that were given, each known and given once. options.ts checks their values.
 
 import { EXIT, PIPE_IT_IN, UserError } from "../base/errors.ts";
 import { type CommandName, COMMANDS, FLAGS, isCommand } from "./flags.ts";
@@ -8,12 +8,12 @@ export type Flag = keyof typeof FLAGS;
 
 type FlagTable = Readonly<Record<string, { type: "boolean" | "string" | "positional"; alias?: string }>>;
 
-/** What of a table was given: a string for what has a value, true for a switch. */
+/** The flags of a table that were given: a string for one with a value, true for a switch. */
 export type Given<Table extends FlagTable> = {
   [Name in keyof Table]?: Table[Name]["type"] extends "boolean" ? true : string;
 };
 
-/** `help`, `help COMMAND` and `version`, which other programs have as words: the flags that say the same. */
+/** Replaces `help`, `help COMMAND` and `version`, which are words in other programs, by the flags of the same meaning. */
 export function wordsAsFlags(rawArguments: readonly string[]): readonly string[] {
   const [word, ...rest] = rawArguments;
   if (word === "version") return ["--version", ...rest];
@@ -23,15 +23,15 @@ export function wordsAsFlags(rawArguments: readonly string[]): readonly string[]
 }
 
 /**
- * Reads `--flag value`, `--flag=value`, `--switch`, its letter, and the words the table has places for, and throws UserError for
- * everything else: unknown and repeated flags, missing values, values where none goes, extra words. (citty 0.2.2, which draws --help
- * from the same tables, takes all of these silently.)
+ * Reads `--flag value`, `--flag=value`, `--switch`, its letter, and as many words as the table has places for. Throws UserError for
+ * everything else: unknown and repeated flags, missing values, values of switches, extra words. (citty 0.2.2, which draws --help from
+ * the same tables, accepts all of these silently.)
  */
 export function readFlags(rawArguments: readonly string[]): Given<typeof FLAGS> {
   return readWith(FLAGS, rawArguments);
 }
 
-/** The same for what stands behind the name of a subcommand. */
+/** Reads what follows the name of a subcommand. */
 export function readCommandFlags<Name extends CommandName>(
   command: Name,
   rawArguments: readonly string[],
@@ -62,7 +62,7 @@ function readWith<Table extends FlagTable>(table: FlagTable, rawArguments: reado
   return given as Given<Table>;
 }
 
-/** The name of a flag, by that or by its letter. */
+/** The name of a flag that is given by its name or its letter. */
 function nameOf(flag: string, table: FlagTable): string | undefined {
   return Object.keys(table).find((name) => {
     const { type, alias } = table[name]!;
@@ -100,7 +100,7 @@ function isKeyLike(word: string): boolean {
   return /^(sk-|Bearer)/i.test(word);
 }
 
-/** The commonest mistake of all, whose value must not be repeated on a terminal. */
+/** The most common mistake. The message must not repeat the value. */
 function keyAsArgument(): UserError {
   return usageError("the key must not be an argument: every user can read those", [
     PIPE_IT_IN,
@@ -115,7 +115,7 @@ function unexpectedWord(word: string): UserError {
   return unknown(message, fromElsewhere(word), nearest(word, Object.keys(COMMANDS)));
 }
 
-/** What is known of the word goes before what merely looks like it. */
+/** A known meaning of the word goes before a similar word. */
 function unknown(message: string, meant: string | undefined, near: string | undefined): UserError {
   if (meant !== undefined) return usageError(message, [meant]);
   return usageError(message, near === undefined ? [] : [`did you mean ${near}?`]);
@@ -126,7 +126,7 @@ export function usageError(message: string, hints: readonly string[] = []): User
   return new UserError(message, EXIT.usage, hints);
 }
 
-/** What the user typed, in quotes, cut where it is very long, and without what looks like a key put in the wrong place. */
+/** What the user typed, in quotes, cut if it is very long, and without a part that looks like a key. */
 export function quote(text: string): string {
   const harmless = text.replace(/sk-[\w-]{3,}/g, "sk-…");
   return `'${harmless.length > 200 ? `${harmless.slice(0, 200)}…` : harmless}'`;

@@ -1,4 +1,4 @@
-// The command line as citty sees it: each flag and each subcommand once, with the sentence that --help shows.
+// The command line as citty takes it: each flag and each subcommand once, with the sentence that --help shows.
 
 import type { ArgsDef } from "citty";
 
@@ -32,9 +32,9 @@ export const FLAGS = {
   user: {
     type: "string",
     valueHint: "NAME|UID",
-    description: "Started as root, run as this user and not as root",
+    description: "Drop root and run as this user",
   },
-  strict: { type: "boolean", description: "Refuse to start where any protection does not hold" },
+  strict: { type: "boolean", description: "Refuse to start if any protection does not hold" },
   "shutdown-timeout": {
     type: "string",
     valueHint: "DURATION",
@@ -51,13 +51,13 @@ export const FLAGS = {
     valueHint: "DIR",
     description: "Write every request and answer there, prompts included",
   },
-  help: { type: "boolean", alias: "h", description: "Show this" },
+  help: { type: "boolean", alias: "h", description: "Show this help" },
   version: { type: "boolean", alias: "V", description: "Show the version" },
 } as const satisfies ArgsDef;
 
 const { help: _help, version: _version, ...START_FLAGS } = FLAGS;
 
-const JSON_FLAG = { type: "boolean", description: "Say it as one JSON object" } as const;
+const JSON_FLAG = { type: "boolean", description: "Print one JSON object" } as const;
 const SERVER_INFO = {
   type: "positional",
   description: "The file that --server-info named at the proxy's start",
@@ -66,13 +66,13 @@ const SERVER_INFO = {
 const OF_USER = {
   type: "string",
   valueHint: "NAME|UID",
-  description: "Believe a file of that user's, too, not only root's and one's own",
+  description: "Also believe a file that this user owns (default: root's and your own)",
 } as const;
 
-/** What the program does besides being the proxy: `responses-api-proxy <name> …`. */
+/** The subcommands: `responses-api-proxy <name> …`. */
 export const COMMANDS = {
   doctor: {
-    description: "Go through a start with these options, without a key, and say what holds",
+    description: "Try a start with these options, without a key, and say what holds",
     args: { ...START_FLAGS, json: JSON_FLAG, help: FLAGS.help },
   },
   status: {
@@ -80,7 +80,7 @@ export const COMMANDS = {
     args: { "server-info": SERVER_INFO, "of-user": OF_USER, json: JSON_FLAG, help: FLAGS.help },
   },
   wait: {
-    description: "Wait until that proxy is ready, then write its base URL",
+    description: "Wait until that proxy is ready, then print its base URL",
     args: {
       "server-info": SERVER_INFO,
       "of-user": OF_USER,
@@ -110,7 +110,7 @@ export async function commandUsage(command: CommandName): Promise<string> {
 
 /** The text of --help, without colours. */
 export async function usage(): Promise<string> {
-  // Here and not above: citty and what it imports are only for this text, and each start of the proxy starts the program twice.
+  // Imported lazily: each start of the proxy starts the program twice and needs no help text.
   const { defineCommand, renderUsage } = await import("citty");
   const subCommands = Object.fromEntries(
     Object.entries(COMMANDS).map(([command, { description: sentence, args }]) => [
@@ -136,7 +136,7 @@ export function versionLine(): string {
   return `${name} ${version} (Bun ${Bun.version}, ${BUILT_FOR})`;
 }
 
-/** Without colours, and no line wider than the narrowest terminal that is usual: what goes on does so in its own column. */
+/** Without colours, and wrapped for a terminal of 80 columns: a line goes on in its own column. */
 function plain(text: string): string {
   const lines = Bun.stripANSI(text).trimEnd().split("\n");
   return lines.flatMap((line) => wrap(line.trimEnd())).join("\n");

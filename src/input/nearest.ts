@@ -1,6 +1,6 @@
-// What was probably meant: the known word that is the fewest typing slips away, and what other programs' words are called here.
+// What was probably meant: the known word with the fewest typing errors, and this program's name for other programs' words.
 
-/** The candidate within two slips (a letter missing, added or wrong) of `word`, or undefined. */
+/** The candidate with at most two typing errors (a letter missing, added or wrong); undefined if there is none. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   const ranked = candidates
     .map((candidate) => ({ candidate, slips: editDistance(word.toLowerCase(), candidate) }))
@@ -33,7 +33,7 @@ const FROM_ELSEWHERE: Readonly<Record<string, string>> = {
   serve: "leave it out: without a subcommand the proxy starts",
 };
 
-/** What a word that other programs take is called here, or undefined. */
+/** What this program calls a word that other programs take; undefined if that is not known. */
 export function fromElsewhere(word: string): string | undefined {
   return Object.hasOwn(FROM_ELSEWHERE, word) ? FROM_ELSEWHERE[word] : undefined;
 }

@@ -22,7 +22,7 @@ const NOTHING_CAME = [
   "in GitHub Actions a pull request from a fork gets no secrets",
 ];
 
-/** The value of our `Authorization` field. It shows as `[redacted]` wherever a value can be shown by accident. */
+/** The value of the proxy's `Authorization` field. It shows as `[redacted]` if it is printed by accident. */
 export class Authorization {
   readonly #value: string;
 
@@ -78,7 +78,7 @@ export function readKey(pages: SecretPages, readSome: ReadSome): Authorization {
   }
 }
 
-/** Puts `Bearer <key>` at the start of `bytes` and returns where it ends. At most half of them: so a key that is too long is seen to be. */
+/** Puts `Bearer <key>` at the start of `bytes` and returns where it ends, which is in their first half. Throws UserError. */
 function readLine(bytes: Uint8Array, readSome: ReadSome): number {
   const most = bytes.length / 2;
   bytes.set(Buffer.from(PREFIX));

@@ -42,7 +42,7 @@ function checkReadable({ wasOpen, startedByRoot }: { wasOpen: boolean; startedBy
   return { id, held, gap: { message: `${open}, or ${pipe}`, hints: [INSTALL] } };
 }
 
-/** Whoever owns the file or a directory on the way to it, or may write there, decides what the next start executes. */
+/** A user who owns the file or a directory on the way to it, or may write there, decides what the next start executes. */
 function checkOwners(path: string): Protection {
   const id = "file-owner";
   const found: string[] = [];

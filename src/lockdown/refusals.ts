@@ -6,7 +6,7 @@ import type { Status } from "../../native/process/proc-status.ts";
 import { raiseFileLimit, tracer } from "../../native/process/process.ts";
 import { EXIT, UserError } from "../base/errors.ts";
 
-/** The proxy's own, and ten exchanges at a time: the first request to an http upstream was answered with 13 (Bun 1.4.5). */
+/** The proxy's own, and ten exchanges at a time. */
 const MIN_DESCRIPTORS = 32;
 
 /** Raises the limit on open files to the hard limit, which the next process inherits. Throws UserError if that is too few to serve. */

@@ -1,12 +1,20 @@
 // The proxy's own error answers, in the shape that OpenAI's SDKs show to their users.
 // https://platform.openai.com/docs/guides/error-codes
 
-import type { UpstreamCode } from "../base/upstream-faults.ts";
+import { UPSTREAM_CODES } from "../base/upstream-faults.ts";
 import { SERVER } from "../base/version.ts";
 
 /** `code` in the body; clients may rely on these names. */
-export type ErrorCode =
-  "route_refused" | "host_refused" | "browser_refused" | "length_refused" | UpstreamCode | "internal_error";
+export const ERROR_CODES = [
+  "route_refused",
+  "host_refused",
+  "browser_refused",
+  "length_refused",
+  ...UPSTREAM_CODES,
+  "internal_error",
+] as const;
+
+export type ErrorCode = (typeof ERROR_CODES)[number];
 
 export function errorResponse(status: number, code: ErrorCode, message: string): Response {
   const headers = { "content-type": "application/json", server: SERVER };

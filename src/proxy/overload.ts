@@ -1,6 +1,5 @@
-// When no file descriptor is left: new connections are turned away with 503, so that the streams that run do not suffer.
-//
-// Without this, Bun 1.4.5 tries to accept the same connection again and again, at 100 % of a processor, until one closes.
+// If no file descriptor is left, new connections get 503, so that running streams do not suffer. Without this, Bun 1.4.5 tries to accept the
+// same connection again and again, at 100 % of a processor, until one closes.
 
 import { libc, SystemCallError } from "../../native/ffi/libc.ts";
 import { duplicate } from "../../native/files/descriptors.ts";
@@ -38,7 +37,7 @@ export function turnAwayWhenFull(port: number, closeIdle: () => void): void {
 
 let warnedAt = -Infinity;
 
-/** Says so once a minute at most. */
+/** Warns once a minute at most. */
 export function warnOfFull(): void {
   if (performance.now() - warnedAt < WARN_EVERY_MS) return;
   warnedAt = performance.now();
@@ -51,7 +50,7 @@ function isFull(): boolean {
   return fd === undefined;
 }
 
-/** Undefined where no descriptor is left: what was free a moment ago, another thread may have taken. */
+/** Undefined if no descriptor is left: another thread may have taken the last one. */
 function duplicateIfPossible(): number | undefined {
   try {
     return duplicate(0);

@@ -1,4 +1,4 @@
-// May this request pass? Pure functions of its method, target and header fields; all else is a refusal, which names its rule.
+// Decides whether a request may pass: pure functions of its method, target and header fields. A refusal names its rule.
 
 import type { ErrorCode } from "./error-response.ts";
 
@@ -8,7 +8,10 @@ export const SHUTDOWN_ROUTE = "/shutdown";
 /** Why a request may not pass, for the client that sent it. */
 export type Refusal = { code: ErrorCode; message: string };
 
-/** What the rules look at. `url` is Bun's: `http://`, the Host field as it came, and the target with its dot segments resolved: routes judge the path, not this. */
+/**
+ * What the rules look at. `url` is Bun's: `http://`, the Host field as it came, and the target with its dot segments resolved. So the route
+ * table judges the path, not these rules.
+ */
 export type Head = { method: string; url: string; headers: Pick<Headers, "get" | "has"> };
 
 /** The rule that keeps a request for POST /v1/responses from the upstream, or undefined: it may pass. */
@@ -40,13 +43,13 @@ function isOwnHost(headers: Head["headers"]): boolean {
   return /^(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?$/i.test(headers.get("host") ?? "");
 }
 
-/** Whether `status` or `wait` asks, which is refused like any other request, and is no reason to worry. */
+/** Whether `status` or `wait` asks: refused like any other request, but not counted. */
 export function isProbe({ method, url, headers }: Head): boolean {
   const isRoot = /^https?:\/\/[^/?#]*\/$/i.test(url);
   return method === "GET" && isRoot && (headers.get("user-agent") ?? "").startsWith("responses-api-proxy/");
 }
 
-/** For every target that is not a route of ours. */
+/** For every target that is no route of the proxy's. */
 export const ROUTE_REFUSED: Refusal = {
   code: "route_refused",
   message: `refused by responses-api-proxy: only POST ${ROUTE}, without a query, passes`,

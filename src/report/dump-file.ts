@@ -1,4 +1,4 @@
-// A dumped body, which is on disk, becomes part of a JSON file: as it is if it is JSON, as text if it is UTF-8, else as base64.
+// Makes a JSON file of a dumped body: the body is embedded as it is if it is JSON, as text if it is UTF-8, else as base64.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import type { Directory } from "../../native/files/directory.ts";
@@ -7,14 +7,14 @@ import { JsonScanner } from "./json-scanner.ts";
 
 type Fields = { name: string; value: string }[];
 
-/** What stands before the body. */
+/** What goes before the body. */
 export type DumpedHead =
   { method: string; url: string; headers: Fields } | { status: number; headers: Fields };
 
 /** A multiple of three, so that the base64 of the pieces is that of the whole. */
 const PIECE_BYTES = 48 * 1024;
 
-/** Makes `<name>.json` of `<name>.part`, in pieces, between which others have their turn. Rejects with SystemCallError. */
+/** Makes `<name>.json` of `<name>.part`, in pieces; between them, other events have their turn. Rejects with SystemCallError. */
 export async function finishDump(directory: Directory, name: string, head: DumpedHead): Promise<void> {
   const temporary = `${name}.json.tmp`;
   let part: number | undefined;

@@ -1,7 +1,7 @@
-// Whether bytes that come piece by piece are one JSON text (RFC 8259), without building a value: JSON.parse cannot be interrupted, and takes
-// up to 140 ms for a megabyte of brackets. Pure. That the bytes are UTF-8 is for others to see.
+// Whether bytes that come piece by piece are one JSON text (RFC 8259), without building a value: JSON.parse cannot be interrupted, and can take
+// long (docs/bun.md). Pure. The caller checks that the bytes are UTF-8.
 
-/** Deeper ones are taken for no JSON: each level takes a byte here. */
+/** Deeper nesting is taken for no JSON: each level takes a byte here. */
 const MAX_DEPTH = 10_000;
 
 /** What may come next. */

@@ -1,14 +1,14 @@
-// What a service manager is told, where one waits for it: systemd's Type=notify (sd_notify(3)).
+// Tells a service manager that the proxy is ready and that it is ending: systemd's Type=notify (sd_notify(3)).
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { connectDatagram, sendDatagram } from "../../native/sockets/datagram.ts";
 import * as terminal from "../base/terminal.ts";
 import type { Environment } from "../input/environment.ts";
 
-/** The connection to it, made before the system calls for that are taken away; undefined if nobody waits. */
+/** The connection to it, made before the filter forbids that; no connection if nobody waits. */
 export class ServiceManager {
   readonly #fd: number | undefined;
-  /** Why there is no connection although somebody waits. */
+  /** Why there is no connection although a service manager waits. */
   readonly #failure: SystemCallError | undefined;
 
   constructor({ NOTIFY_SOCKET: socket }: Environment) {
@@ -16,7 +16,7 @@ export class ServiceManager {
       this.#fd = socket === undefined ? undefined : connectDatagram(socket);
     } catch (error) {
       if (!(error instanceof SystemCallError)) throw error;
-      // The sandbox closes abstract sockets (`@…`), which systemd uses only where it has no /run.
+      // The sandbox forbids abstract sockets (`@…`); systemd uses them only without /run.
       this.#failure = error;
     }
   }

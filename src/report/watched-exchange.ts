@@ -22,20 +22,20 @@ export class WatchedExchange {
     this.#dumped = dumped;
   }
 
-  /** Some of the request's body, on its way up. */
+  /** A part of the request's body, on its way to the upstream. */
   sent(bytes: Uint8Array): void {
     this.#bytesUp += bytes.byteLength;
     this.#dumped?.sent(bytes);
   }
 
-  /** All of it. */
+  /** The whole body has been sent. */
   sentWhole(): void {
     this.#dumped?.sentWhole();
   }
 
   /**
-   * The same answer, watched. Its body is pulled as the client reads, so back-pressure stays, and it breaks off where the upstream's
-   * does; but one of known length goes down in chunks (Bun 1.4.5).
+   * Returns the same answer, observed. Its body is pulled as the client reads, so back-pressure stays, and it breaks off if the upstream's does.
+   * A body of known length goes down in chunks (Bun 1.4.5).
    */
   watch(answer: Response, signal: AbortSignal): Response {
     this.#status = answer.status;
@@ -69,7 +69,7 @@ export class WatchedExchange {
     return new Response(new ReadableStream({ pull, cancel }), { status, headers });
   }
 
-  /** It ended before an answer of the upstream's could be passed on; the client heard `status`, if it was still there. */
+  /** The exchange ended without an answer of the upstream's; the client got `status`, if it was still there. */
   fail(status: number, error: unknown, signal: AbortSignal): void {
     this.#status = status;
     this.#end(signal.aborted ? "client left" : "failed", error);

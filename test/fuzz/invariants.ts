@@ -1,5 +1,6 @@
 // What must hold in every case, as pure functions of what was sent and what was seen. Each violation is one line.
 
+import { ERROR_CODES } from "../../src/proxy/error-response.ts";
 import { type Field, type Message, type Reading, readMessage, show, valuesOf } from "./http.ts";
 import { namedBy, type Wanted } from "./reading.ts";
 
@@ -15,11 +16,7 @@ const HOP_BY_HOP = [
 ];
 const FOR_PAGES =
   /^access-control-(allow-(credentials|headers|methods|origin|private-network)|expose-headers|max-age)$/;
-const CODES = new Set(
-  /export type ErrorCode =([^;]+);/
-    .exec(await Bun.file(`${import.meta.dir}/../../src/base/errors.ts`).text())![1]!
-    .match(/\w+/g),
-);
+const CODES = new Set<string>(ERROR_CODES);
 
 /** Of a request that has reached the upstream. */
 export function* faultsOfRequest(request: Message, authorization: string, host: string): Generator<string> {

@@ -36,6 +36,6 @@ const ADVICE: Partial<Record<UpstreamCode, string>> & { late: string; other: str
   upstream_certificate:
     "if a company's proxy has replaced the certificate: SSL_CERT_FILE or NODE_EXTRA_CA_CERTS must name its authority",
   upstream_tls: "see whether TLS 1.2 or 1.3 is spoken at that port",
-  late: "a firewall may drop what is sent there; HTTPS_PROXY names the way out where there is one",
+  late: "a firewall may drop what is sent there; HTTPS_PROXY names the way out if there is one",
   other: "see whether the upstream is the right one",
 };
