@@ -70,7 +70,6 @@ export const SYSCALLS = {
   mmap: [9, 222],
   mprotect: [10, 226],
   mremap: [25, 216],
-  munlockall: [152, 231],
   munmap: [11, 215],
   nanosleep: [35, 101],
   newfstatat: [262, 79],

@@ -53,14 +53,6 @@ export function copyImage(): number | undefined {
   }
 }
 
-/** Returns whether a copy can be made on a disk. Throws SystemCallError if the file cannot be read. */
-export function isCopiedOnDisk(): boolean {
-  const source = open("/proc/self/exe", O_RDONLY);
-  const copy = copyOnDisk(source);
-  for (const fd of [source, copy]) if (fd !== undefined) close(fd);
-  return copy !== undefined;
-}
-
 /**
  * Replaces the process by the copy `fd`. If that fails, as when a security module forbids execution from
  * the disk, tries a copy in memory. Returns only by throwing SystemCallError.

@@ -1,7 +1,6 @@
 // Memory for one secret: its own pages, locked, excluded from core files, fenced, and wiped. Also mlockall.
 
 import { check, libc, type Pointer, ptr, toArrayBuffer } from "../ffi/libc.ts";
-import { syscallNumber } from "../ffi/syscalls.ts";
 
 const PROT_NONE = 0;
 const PROT_READ_WRITE = 1 | 2;
@@ -20,11 +19,6 @@ const MCL_ONFAULT = 4;
  */
 export function lockAllMemory(): void {
   check("mlockall", libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT));
-}
-
-/** Unlocks all memory, for a process that only tested the lock (munlockall(2)). Throws SystemCallError. */
-export function unlockAllMemory(): void {
-  check("munlockall", libc.syscall(BigInt(syscallNumber("munlockall")!), 0n, 0n, 0n, 0n, 0n, 0n));
 }
 
 /** Pages for a secret, outside the engine's heap, between two inaccessible pages. */

@@ -6,10 +6,8 @@ import { Authorization } from "../../src/key/key.ts";
 import { Upstream } from "../../src/proxy/upstream.ts";
 
 const [url, key] = process.argv.slice(2) as [string, string];
-const authorization = new Authorization(`Bearer ${key}`);
-const upstream = new Upstream({ upstreamUrl: new URL(url) }, authorization);
-const headers = new Headers({ authorization: authorization.exposeForUpstream() });
-const sent = upstream.send(headers, Buffer.from("hi"), new AbortController().signal);
+const upstream = new Upstream({ upstreamUrl: new URL(url) }, new Authorization(`Bearer ${key}`));
+const sent = upstream.send(new Headers(), Buffer.from("hi"), new AbortController().signal);
 console.log(
   await sent.then(
     ({ status }) => status,
