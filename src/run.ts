@@ -8,6 +8,7 @@ import type { Environment } from "./input/environment.ts";
 import type { Options } from "./input/options.ts";
 import { readKeyFromStandardInput } from "./key/key.ts";
 import { refuseGaps, secondStart } from "./lockdown/starts.ts";
+import { openEarly, removeEarly } from "./proxy/early.ts";
 import { turnAwayWhenFull } from "./proxy/overload.ts";
 import { listen } from "./proxy/server.ts";
 import { Upstream } from "./proxy/upstream.ts";
@@ -22,7 +23,9 @@ const MAX_FINISHING_MS = 5000;
 /** Runs until it is asked to end. Throws UserError if it cannot start. */
 export async function run(options: Options, environment: Environment): Promise<void> {
   const manager = new ServiceManager(environment);
-  const { protections, keyPages } = secondStart(options);
+  const { protections, keyPages, early } = secondStart(options, () => openEarly(options));
+  // For every way to end; at an orderly end they are removed earlier, when no new connections are accepted.
+  process.on("exit", () => removeEarly(early));
   if (options.strict) refuseGaps(protections);
   ignoreUserSignal();
 
@@ -37,18 +40,21 @@ export async function run(options: Options, environment: Environment): Promise<v
   const upstream = new Upstream(options, authorization);
   const journal = new Journal(await openDump(options));
   await thread;
-  const server = listen(options, upstream, journal, (inFlight) => ending.end("GET /shutdown", inFlight));
-  turnAwayWhenFull(server.port, server.closeIdle);
-  const info =
-    options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, server.port);
-  // For every way to end; at an orderly end it is removed earlier, when no new connections are accepted.
+  const askedToEnd = (inFlight: number): void => ending.end("GET /shutdown", inFlight);
+  const server = listen(options, early, upstream, journal, askedToEnd);
+  turnAwayWhenFull(server.closeIdle);
+  const where = { port: server.port, socket: options.socket };
+  const info = options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, where);
   process.on("exit", () => info?.remove());
-  reportStart(server.port, options, environment, protections);
-  manager.ready(server.port);
+  reportStart(where, options, environment, protections);
+  manager.ready(where);
+  reportAtSignal(journal);
+  if (options.lifetimeMs !== undefined) endAfter(options.lifetimeMs, () => ending.end("--lifetime"));
   const { cause, inFlight } = await ending.asked;
   reportEnding(cause, inFlight ?? server.inFlight());
   manager.stopping();
   info?.remove();
+  removeEarly(early);
   await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
   await Promise.race([journal.finish(), ending.insisted, Bun.sleep(MAX_FINISHING_MS)]);
   journal.reportTotals();
@@ -66,13 +72,25 @@ function ignoreUserSignal(): void {
   process.on("SIGUSR1", () => {});
 }
 
+function reportAtSignal(journal: Journal): void {
+  process.on("SIGUSR1", () => journal.reportTotals("so far"));
+}
+
+/** Timers take at most 2^31 - 1 ms. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+function endAfter(ms: number, end: () => void): void {
+  if (ms <= MAX_TIMER_MS) setTimeout(end, ms).unref();
+  else setTimeout(() => endAfter(ms - MAX_TIMER_MS, end), MAX_TIMER_MS).unref();
+}
+
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 /** What can ask the program to end. */
-type Cause = (typeof SIGNALS)[number] | "GET /shutdown";
+type Cause = (typeof SIGNALS)[number] | "GET /shutdown" | "--lifetime";
 
 type Endings = {
   end: (cause: Cause, inFlight?: number) => void;
-  /** Resolves at the first signal or GET /shutdown; the latter knows how many other exchanges are in flight. */
+  /** Resolves at the first signal, GET /shutdown or the end of --lifetime; GET /shutdown knows how many other exchanges are in flight. */
   asked: Promise<{ cause: Cause; inFlight: number | undefined }>;
   /** Resolves at a signal after that. */
   insisted: Promise<void>;

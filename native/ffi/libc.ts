@@ -42,8 +42,6 @@ const FUNCTIONS = {
   connect: { args: [i32, ptr, i32], returns: i32 },
   // int getsockopt(int sockfd, int level, int optname, void *optval, socklen_t *optlen)
   getsockopt: { args: [i32, i32, i32, ptr, ptr], returns: i32 },
-  // int getsockname(int sockfd, struct sockaddr *addr, socklen_t *addrlen)
-  getsockname: { args: [i32, ptr, ptr], returns: i32 },
   // int accept4(int sockfd, struct sockaddr *addr, socklen_t *addrlen, int flags)
   accept4: { args: [i32, ptr, ptr, i32], returns: i32 },
   // ssize_t send(int sockfd, const void *buf, size_t len, int flags)
@@ -78,6 +76,12 @@ const FUNCTIONS = {
   sendfile: { args: [i32, i32, ptr, u64], returns: i64 },
   // int fchmod(int fd, mode_t mode)
   fchmod: { args: [i32, i32], returns: i32 },
+  // int fchown(int fd, uid_t owner, gid_t group)
+  fchown: { args: [i32, i32, i32], returns: i32 },
+  // int fchownat(int dirfd, const char *pathname, uid_t owner, gid_t group, int flags)
+  fchownat: { args: [i32, ptr, i32, i32, i32], returns: i32 },
+  // int fchmodat(int dirfd, const char *pathname, mode_t mode, int flags)
+  fchmodat: { args: [i32, ptr, i32, i32], returns: i32 },
   // int setgroups(size_t size, const gid_t *list)
   setgroups: { args: [u64, ptr], returns: i32 },
   // int setresgid(gid_t rgid, gid_t egid, gid_t sgid)

@@ -26,6 +26,9 @@ const ELOOP = 40;
 const MAX_SYMLINKS = 40;
 
 /** Throws if a path may not lead through this directory or symlink. */
+const UNCHANGED = -1;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+
 type CheckStep = (path: string, found: FileStatus) => void;
 
 export class Directory {
@@ -89,6 +92,26 @@ export class Directory {
   /** Opens a file for reading. Does not wait for a FIFO. Throws SystemCallError: ELOOP for a symlink. */
   read(name: string): number {
     return openAt(this.#fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  }
+
+  /**
+   * Gives a file that this process has just created, under a name nobody else can know, its group and then its mode; the group stays as it is
+   * if it is undefined. Throws SystemCallError: EPERM for a group that the process is not in.
+   */
+  giveTo(name: string, mode: number, gid: number | undefined): void {
+    if (gid !== undefined)
+      check("fchownat", libc.fchownat(this.#fd, cString(name), UNCHANGED, gid, AT_SYMLINK_NOFOLLOW));
+    check("fchmodat", libc.fchmodat(this.#fd, cString(name), mode, 0));
+  }
+
+  /** Opens a file for nothing but its identity, which the kernel gives to no other file while it is open. Throws SystemCallError. */
+  hold(name: string): number {
+    return openAt(this.#fd, name, O_PATH | O_NOFOLLOW);
+  }
+
+  /** A path of a file in this directory that leads nowhere else, however the directory is moved. Valid in this process, while it is open. */
+  pathOf(name: string): string {
+    return `/proc/self/fd/${this.#fd}/${name}`;
   }
 
   /** Renames a file in this directory and replaces a file named `to`. Throws SystemCallError. */

@@ -67,6 +67,16 @@ export function findUser(nameOrUid: string): User | undefined {
   return isGroup ? undefined : { uid: Number(nameOrUid), gid: Number(nameOrUid) };
 }
 
+/**
+ * Returns the number of the group with this name or number, from /etc/group (group(5)); a number needs no entry. Returns undefined for an
+ * unknown name. Throws SystemCallError.
+ */
+export function findGroup(nameOrGid: string): number | undefined {
+  const entry = entriesOf("/etc/group").find(([name]) => name === nameOrGid);
+  if (entry !== undefined) return Number(entry[2]);
+  return /^\d{1,9}$/.test(nameOrGid) ? Number(nameOrGid) : undefined;
+}
+
 /** Returns the fields of each line; no lines if there is no such file. Throws SystemCallError. */
 export function entriesOf(path: "/etc/passwd" | "/etc/group"): string[][] {
   const lines = (readTextIfThere(path) ?? "").split("\n");

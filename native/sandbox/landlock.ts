@@ -10,6 +10,8 @@ import { AT_FDCWD, close, O_PATH, openUnless } from "../files/files.ts";
 export type Exceptions = {
   /** Directories in which the process may create, write, rename and remove files. */
   writableDirectories: readonly string[];
+  /** Those of them in which it may also create Unix sockets. */
+  socketDirectories: readonly string[];
   /** Files that it may write. */
   writableFiles: readonly string[];
   /** Programs that it may execute, by path; /proc/self/exe is one. */
@@ -24,6 +26,7 @@ const EXECUTE = 1n << 0n;
 const WRITE_FILE = 1n << 1n;
 const REMOVE_FILE = 1n << 5n;
 const MAKE_REG = 1n << 8n;
+const MAKE_SOCK = 1n << 9n;
 const TRUNCATE = 1n << 14n;
 /** All file rights except reading files and listing directories, by the first ABI that has them. */
 const FILE_RIGHTS: readonly [abi: number, rights: bigint][] = [
@@ -74,6 +77,7 @@ export function restrict(exceptions: Exceptions): number {
   for (const path of exceptions.writableFiles) allowPath(path, WRITE_FILE | TRUNCATE);
   for (const path of exceptions.writableDirectories)
     allowPath(path, WRITE_FILE | TRUNCATE | MAKE_REG | REMOVE_FILE);
+  for (const path of exceptions.socketDirectories) allowPath(path, MAKE_SOCK);
   if (abi >= NET_ABI) {
     for (const port of exceptions.connectPorts) addPort(ruleset, port, CONNECT_TCP);
     for (const port of exceptions.bindPorts) addPort(ruleset, port, BIND_TCP);

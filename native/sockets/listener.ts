@@ -8,16 +8,15 @@ const SOCK_CLOEXEC = 0x80000;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_DONTWAIT = 0x40;
 const SHUT_WR = 1;
-const AF_INET = 2;
 /** Descriptors are given from the lowest on, and the proxy listens before it has many. */
 const SEARCHED_DESCRIPTORS = 1024;
 
-/** Returns the descriptor of the socket that listens on this IPv4 port. Throws Error if it is not found. */
-export function findListener(port: number): number {
-  for (let fd = 3; fd < SEARCHED_DESCRIPTORS; fd++) {
-    if (isListening(fd) && localPort(fd) === port) return fd;
-  }
-  throw new Error("the listening socket was not found");
+/** Returns the descriptors of all sockets that listen. Throws Error if there is none. */
+export function findListeners(): number[] {
+  const found: number[] = [];
+  for (let fd = 3; fd < SEARCHED_DESCRIPTORS; fd++) if (isListening(fd)) found.push(fd);
+  if (found.length === 0) throw new Error("no listening socket was found");
+  return found;
 }
 
 /**
@@ -37,15 +36,6 @@ export function turnAway(listener: number, message: Uint8Array): number {
 function isListening(fd: number): boolean {
   const { value, length } = int32();
   return libc.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, value, length) === 0 && value[0] === 1;
-}
-
-/** From struct sockaddr_in: the family is in host byte order, the port in network byte order. */
-function localPort(fd: number): number | undefined {
-  const { value, length } = int32();
-  length[0] = value.byteLength;
-  if (libc.getsockname(fd, value, length) !== 0) return undefined;
-  const address = new DataView(value.buffer);
-  return address.getUint16(0, true) === AF_INET ? address.getUint16(2) : undefined;
 }
 
 /** Buffers for a value and its length, large enough that the engine does not move them. */

@@ -5,10 +5,10 @@ import { findUser } from "../../native/process/credentials.ts";
 import { EXIT, type ExitCode } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
 import { quote, readCommandFlags, usageError } from "../input/arguments.ts";
-import { parseDuration } from "../input/durations.ts";
 import type { Environment } from "../input/environment.ts";
 import { type CommandName, commandUsage } from "../input/flags.ts";
 import { optionsFrom } from "../input/options.ts";
+import { parseDuration, parseNumber, parseSocket } from "../input/values.ts";
 
 const DEFAULT_MAX = "30s";
 const MOST_HOURS = 24;
@@ -35,6 +35,15 @@ const RUN: Record<CommandName, Run> = {
     const options = optionsFrom(given);
     const { doctor } = await import("./doctor/doctor.ts");
     return await doctor(options, json === true, environment);
+  },
+  connect: async (rawArguments) => {
+    const given = readCommandFlags("connect", rawArguments);
+    const path = parseSocket("socket", given.socket);
+    if (path === undefined)
+      throw usageError("connect needs the proxy's socket", ["responses-api-proxy connect --socket PATH"]);
+    const port = parseNumber("port", given.port, 0, 65_535) ?? 0;
+    const { connect } = await import("./connect.ts");
+    return await connect(path, port);
   },
   status: async (rawArguments) => {
     const given = readCommandFlags("status", rawArguments);

@@ -3,14 +3,24 @@
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { readInto } from "../../native/files/descriptors.ts";
+import { Directory } from "../../native/files/directory.ts";
 import { close, O_RDONLY, open, readText } from "../../native/files/files.ts";
 import { causeOf } from "../base/errors.ts";
+import { basename, dirname } from "../base/paths.ts";
 import { SERVER } from "../base/version.ts";
+import { strangerAt } from "../files/owners.ts";
 import { readServerInfo } from "../files/server-info-reader.ts";
 import { isProxy } from "../files/server-info.ts";
 
 export type ProxyState =
-  | { alive: true; port: number; pid: number; version: string; since: Date | undefined }
+  | {
+      alive: true;
+      port: number | undefined;
+      socket: string | undefined;
+      pid: number;
+      version: string;
+      since: Date | undefined;
+    }
   /** `stale`: there is a file, and what it says is over. `owner`: it is not believed, because that user could have put it there. */
   | { alive: false; stale: boolean; reason: string; owner?: number };
 
@@ -30,30 +40,37 @@ export async function probeProxy(
   trusted: number | undefined,
   timeoutMs: number,
 ): Promise<ProxyState> {
-  const info = readServerInfo(file, [0, process.geteuid!(), ...(trusted === undefined ? [] : [trusted])]);
+  const trustedUsers = [0, process.geteuid!(), ...(trusted === undefined ? [] : [trusted])];
+  const info = readServerInfo(file, trustedUsers);
   if ("reason" in info) return { alive: false, stale: false, ...info };
-  const { port, pid, uid, modified } = info;
+  const { port, socket, pid, uid, modified } = info;
+  const where = port === undefined ? `socket ${socket}` : `port ${port}`;
   const stale = (reason: string): ProxyState => ({ alive: false, stale: true, reason });
   if (!isThere(pid)) return stale(`process ${pid} is gone`);
-  const answer = await ask(port, timeoutMs);
-  if ("failure" in answer) return stale(`port ${port} does not answer (${answer.failure})`);
+  const answer = await ask(port === undefined ? { unix: socket! } : { port }, timeoutMs);
+  if ("failure" in answer) return stale(`${where} does not answer (${answer.failure})`);
   const version = /^HTTP\/1\.1 \d+ [\s\S]*\r\nserver: responses-api-proxy\/([\w.+-]{1,50})\r\n/i.exec(
     answer.head,
   )?.[1];
-  if (version === undefined) return stale(`port ${port} answers as another program`);
+  if (version === undefined) return stale(`${where} answers as another program`);
   const since = startOf(pid);
   // A program that took the port over can answer like the proxy, but not as the file's user (or, if root has the file, the process's).
-  const [listener, owner] = [listenerUid(port), uid === 0 ? processUid(pid) : uid];
+  const listener = port === undefined ? socketUid(socket!, trustedUsers) : listenerUid(port);
+  const owner = uid === 0 ? processUid(pid) : uid;
   if (listener === "nobody")
-    return stale(`port ${port} is another program's, on another address than 127.0.0.1`);
+    return stale(
+      port === undefined
+        ? `${where} could have been put there by another user`
+        : `${where} is another program's, on another address than 127.0.0.1`,
+    );
   if (listener !== undefined && owner !== undefined && listener !== owner)
-    return stale(`port ${port} is user ${listener}'s, and the proxy was user ${owner}'s`);
+    return stale(`${where} is user ${listener}'s, and the proxy was user ${owner}'s`);
   // The kernel uses process IDs again, within seconds if somebody wants one. So if the file is root's and the process another user's, the
   // process must be older than the file. (Not otherwise: the clock may have been set since.)
   const vouches = uid === 0 && listener !== 0;
   if (vouches && since !== undefined && since.getTime() > modified.getTime() + START_TOLERANCE_MS)
     return stale(`process ${pid} is another, started later than the file was written`);
-  return { alive: true, port, pid, version, since: isProxy(pid) ? since : undefined };
+  return { alive: true, port, socket, pid, version, since: isProxy(pid) ? since : undefined };
 }
 
 /** What to do about a file that is not believed. */
@@ -74,7 +91,10 @@ function isThere(pid: number): boolean {
 }
 
 /** The head of the answer to a request that the proxy refuses. */
-async function ask(port: number, timeoutMs: number): Promise<{ head: string } | { failure: string }> {
+async function ask(
+  where: { port: number } | { unix: string },
+  timeoutMs: number,
+): Promise<{ head: string } | { failure: string }> {
   const answered = Promise.withResolvers<{ head: string } | { failure: string }>();
   const timer = setTimeout(() => answered.resolve({ failure: "ETIMEDOUT" }), timeoutMs);
   let received = "";
@@ -84,13 +104,13 @@ async function ask(port: number, timeoutMs: number): Promise<{ head: string } | 
     if (end !== -1 || received.length > MAX_HEAD_BYTES)
       answered.resolve({ head: received.slice(0, end + 2) });
   };
+  const address = "unix" in where ? where : { hostname: "127.0.0.1", ...where };
   const connecting = Bun.connect({
-    hostname: "127.0.0.1",
-    port,
+    ...(address as { unix: string }),
     socket: {
       open: (socket) =>
         void socket.write(
-          `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUser-Agent: ${SERVER}\r\nConnection: close\r\n\r\n`,
+          `GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: ${SERVER}\r\nConnection: close\r\n\r\n`,
         ),
       data: (_socket, bytes) => take(bytes),
       close: () => answered.resolve({ failure: "it closed the connection" }),
@@ -133,6 +153,22 @@ function listenerUid(port: number): number | "nobody" | undefined {
     }
   } finally {
     close(fd);
+  }
+}
+
+/** The owner of a Unix socket; "nobody" if there is none, or a user who is not trusted could have put it there. */
+function socketUid(path: string, trusted: readonly number[]): number | "nobody" {
+  let isOpen = false;
+  try {
+    const directory = Directory.open(dirname(path), (_step, found) => {
+      isOpen ||= strangerAt(found, trusted) !== undefined;
+    });
+    const found = directory.find(basename(path));
+    directory.close();
+    return found?.kind === "socket" && !isOpen ? found.uid : "nobody";
+  } catch (error) {
+    if (error instanceof SystemCallError) return "nobody";
+    throw error;
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { EXIT, type ExitCode, UserError } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
+import { addressesOf } from "../files/server-info.ts";
 import { quote } from "../input/arguments.ts";
 import { hintsFor, probeProxy, type ProxyState } from "./probe.ts";
 
@@ -18,9 +19,11 @@ export async function status(
     return found.alive ? EXIT.clean : EXIT.cannotStart;
   }
   if (!found.alive) throw notAlive(file, found);
-  const { port, pid, version, since } = found;
+  const { pid, version, since } = found;
   const started = since === undefined ? "" : `, since ${timeOf(since)}`;
-  terminal.output(`responses-api-proxy ${version} on http://127.0.0.1:${port}, pid ${pid}${started}`);
+  terminal.output(
+    `responses-api-proxy ${version} on ${addressesOf(found).join(" and ")}, pid ${pid}${started}`,
+  );
   return EXIT.clean;
 }
 

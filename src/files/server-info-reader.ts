@@ -9,7 +9,14 @@ import { strangerAt } from "./owners.ts";
 const MAX_FILE_BYTES = 4096;
 
 /** What the file says. */
-export type ServerInfo = { port: number; pid: number; uid: number; modified: Date };
+export type ServerInfo = {
+  /** Undefined if the proxy listens on a socket only. */
+  port: number | undefined;
+  socket: string | undefined;
+  pid: number;
+  uid: number;
+  modified: Date;
+};
 
 /** Why it is not believed. `owner`: the one user who could have put it there and is not trusted. */
 export type Unbelieved = { reason: string; owner?: number };
@@ -47,9 +54,23 @@ function parseServerInfo(fd: number, trusted: readonly number[]): ServerInfo | U
   refuseStrangers("the file", found, trusted);
   const space = Buffer.alloc(MAX_FILE_BYTES);
   const text = space.toString("utf8", 0, readAt(fd, space, 0));
-  const [, port, pid] = /^\{"port":(\d{1,5}),"pid":([1-9]\d{0,9})\}\n$/.exec(text) ?? [];
-  if (port === undefined || Number(port) > 65_535) return { reason: "it is no server-info file" };
-  return { port: Number(port), pid: Number(pid), uid: found.uid, modified: found.modified };
+  const info = parse(text);
+  if (info === undefined) return { reason: "it is no server-info file" };
+  return { ...info, uid: found.uid, modified: found.modified };
+}
+
+/** One line of JSON, with a port, a socket or both, and nothing else. */
+function parse(text: string): Pick<ServerInfo, "port" | "socket" | "pid"> | undefined {
+  const [, port, socket, pid] =
+    /^\{(?:"port":(\d{1,5}),)?(?:"socket":("(?:[^"\\]|\\.)*"),)?"pid":([1-9]\d{0,9})\}\n$/.exec(text) ?? [];
+  if (pid === undefined || (port === undefined && socket === undefined) || Number(port ?? 0) > 65_535)
+    return undefined;
+  try {
+    const path = socket === undefined ? undefined : (JSON.parse(socket) as string);
+    return { port: port === undefined ? undefined : Number(port), socket: path, pid: Number(pid) };
+  } catch {
+    return undefined;
+  }
 }
 
 /** Somebody else could have put the file there. */

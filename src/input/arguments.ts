@@ -1,16 +1,20 @@
 // Raw arguments → the flags that were given, each known and given once. options.ts checks their values.
 
 import { EXIT, PIPE_IT_IN, UserError } from "../base/errors.ts";
-import { type CommandName, COMMANDS, FLAGS, isCommand } from "./flags.ts";
+import { type CommandName, COMMANDS, FLAGS, isCommand, REPEATABLE } from "./flags.ts";
 import { fromElsewhere, isKeyFlag, nearest } from "./nearest.ts";
 
 export type Flag = keyof typeof FLAGS;
 
 type FlagTable = Readonly<Record<string, { type: "boolean" | "string" | "positional"; alias?: string }>>;
 
-/** The flags of a table that were given: a string for one with a value, true for a switch. */
+/** The flags of a table that were given: a string for one with a value, true for a switch, all values of one that may be repeated. */
 export type Given<Table extends FlagTable> = {
-  [Name in keyof Table]?: Table[Name]["type"] extends "boolean" ? true : string;
+  [Name in keyof Table]?: Table[Name]["type"] extends "boolean"
+    ? true
+    : Name extends "allow-user"
+      ? string[]
+      : string;
 };
 
 /** Replaces `help`, `help COMMAND` and `version`, which are words in other programs, by the flags of the same meaning. */
@@ -40,7 +44,7 @@ export function readCommandFlags<Name extends CommandName>(
 }
 
 function readWith<Table extends FlagTable>(table: FlagTable, rawArguments: readonly string[]): Given<Table> {
-  const given: Record<string, string | true> = {};
+  const given: Record<string, string | true | string[]> = {};
   const places = Object.keys(table).filter((name) => table[name]!.type === "positional");
   const rest = [...rawArguments];
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
@@ -53,11 +57,14 @@ function readWith<Table extends FlagTable>(table: FlagTable, rawArguments: reado
     const [, flag = word, inlineValue] = /^(--?[^=]*)=(.*)$/s.exec(word) ?? [];
     const name = nameOf(flag, table);
     if (name === undefined) throw unknownFlag(flag, table, inlineValue ?? takeValue(rest));
-    if (given[name] !== undefined) throw usageError(`--${name} is given more than once`);
-    given[name] =
+    const earlier = given[name];
+    if (earlier !== undefined && !REPEATABLE.includes(name))
+      throw usageError(`--${name} is given more than once`);
+    const value =
       table[name]!.type === "boolean"
         ? readSwitch(name, inlineValue)
         : readValue(name, inlineValue ?? takeValue(rest));
+    given[name] = REPEATABLE.includes(name) ? [...((earlier as string[]) ?? []), value as string] : value;
   }
   return given as Given<Table>;
 }

@@ -9,6 +9,32 @@ import { name, version } from "../base/version.ts";
 /** Every flag, with the sentence that --help shows. */
 export const FLAGS = {
   port: { type: "string", valueHint: "PORT", description: "Port on 127.0.0.1 (default: 0, a free one)" },
+  socket: {
+    type: "string",
+    valueHint: "PATH",
+    description: "Listen on a Unix socket there; on TCP only if --port is given, too",
+  },
+  "socket-mode": { type: "string", valueHint: "MODE", description: "Who may connect to it (default: 0600)" },
+  "socket-group": { type: "string", valueHint: "GROUP", description: "Its group" },
+  "allow-user": {
+    type: "string",
+    valueHint: "NAME|UID",
+    description: "Serve this user's connections to the port, and no others; may be repeated",
+  },
+  "client-token": {
+    type: "string",
+    valueHint: "FILE",
+    description: "Write a new token there, and serve only clients that send it as their key",
+  },
+  "client-token-group": { type: "string", valueHint: "GROUP", description: "Let this group read that file" },
+  "max-requests": { type: "string", valueHint: "N", description: "Refuse all requests after so many" },
+  "max-concurrent": {
+    type: "string",
+    valueHint: "N",
+    description: "Refuse requests beyond so many at a time",
+  },
+  rate: { type: "string", valueHint: "N/UNIT", description: "Refuse requests beyond 5/s, 60/m, 1000/h, …" },
+  lifetime: { type: "string", valueHint: "DURATION", description: "End after this time, as with SIGTERM" },
   "server-info": {
     type: "string",
     valueHint: "FILE",
@@ -55,6 +81,9 @@ export const FLAGS = {
   version: { type: "boolean", alias: "V", description: "Show the version" },
 } as const satisfies ArgsDef;
 
+/** Flags that may be given more than once. */
+export const REPEATABLE: readonly string[] = ["allow-user"];
+
 const { help: _help, version: _version, ...START_FLAGS } = FLAGS;
 
 const JSON_FLAG = { type: "boolean", description: "Print one JSON object" } as const;
@@ -74,6 +103,14 @@ export const COMMANDS = {
   doctor: {
     description: "Try a start with these options, without a key, and say what holds",
     args: { ...START_FLAGS, json: JSON_FLAG, help: FLAGS.help },
+  },
+  connect: {
+    description: "Listen on 127.0.0.1 and join each connection to a proxy's --socket; has no key",
+    args: {
+      socket: { type: "string", valueHint: "PATH", description: "The proxy's socket" },
+      port: FLAGS.port,
+      help: FLAGS.help,
+    },
   },
   status: {
     description: "Say whether that proxy is alive",

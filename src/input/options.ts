@@ -1,16 +1,37 @@
 // Raw arguments → Options, or a UserError. Nothing is opened, nothing is looked up.
 
-import { resolve } from "../base/paths.ts";
 import { LOG_LEVELS, type LogLevel } from "../base/terminal.ts";
-import { type Flag, type Given, quote, readFlags, usageError } from "./arguments.ts";
-import { parseDuration } from "./durations.ts";
+import { type Given, quote, readFlags, usageError } from "./arguments.ts";
 import type { FLAGS } from "./flags.ts";
 import { DEFAULT_UPSTREAM_URL, parseUpstreamUrl, portOf } from "./upstream-url.ts";
+import {
+  parseDuration,
+  parseMode,
+  parseNumber,
+  parsePath,
+  parseRate,
+  parseSocket,
+  parseWritten,
+  type Rate,
+} from "./values.ts";
 
-/** What the user asked for, checked. */
+/** What the user asked for, checked. Users and groups are names or numbers. */
 export type Options = Readonly<{
-  /** Port to listen on; 0 for a free one. */
-  port: number;
+  /** Port to listen on; 0 for a free one, undefined for none. */
+  port: number | undefined;
+  /** Absolute path of the Unix socket to listen on. */
+  socket: string | undefined;
+  socketMode: number;
+  socketGroup: string | undefined;
+  /** The users whose TCP connections are served; all if there is none. */
+  allowUsers: readonly string[];
+  /** Absolute path of the client token's file. */
+  clientToken: string | undefined;
+  clientTokenGroup: string | undefined;
+  maxRequests: number | undefined;
+  maxConcurrent: number | undefined;
+  rate: Rate | undefined;
+  lifetimeMs: number | undefined;
   /** Absolute path of the server-info file. */
   serverInfo: string | undefined;
   /** Absolute path of the file the key is read from, in place of standard input. */
@@ -19,7 +40,7 @@ export type Options = Readonly<{
   httpShutdown: boolean;
   upstreamUrl: URL;
   insecureUpstream: boolean;
-  /** The user to run as, a name or a number. */
+  /** The user to run as. */
   user: string | undefined;
   /** Whether every protection must hold. */
   strict: boolean;
@@ -32,6 +53,10 @@ export type Options = Readonly<{
 
 const DEFAULT_SHUTDOWN_TIMEOUT = "10s";
 const MAX_SHUTDOWN_TIMEOUT_HOURS = 1;
+const MAX_LIFETIME_HOURS = 8760;
+const DEFAULT_SOCKET_MODE = 0o600;
+const MAX_PORT = 65_535;
+const MAX_COUNT = 1_000_000_000;
 
 /** Checks the raw arguments; throws UserError with exit code 2. `help` and `version` go before everything else. */
 export function parseOptions(rawArguments: readonly string[]): Options | "help" | "version" {
@@ -43,8 +68,22 @@ export function parseOptions(rawArguments: readonly string[]): Options | "help" 
 /** Checks the flags that were given; throws UserError with exit code 2. */
 export function optionsFrom(given: Omit<Given<typeof FLAGS>, "help" | "version">): Options {
   const insecureUpstream = given["insecure-upstream"] === true;
+  const socket = parseSocket("socket", given.socket);
   const options = {
-    port: parseNumber("port", given.port, 65_535) ?? 0,
+    port: parseNumber("port", given.port, 0, MAX_PORT) ?? (socket === undefined ? 0 : undefined),
+    socket,
+    socketMode: parseMode("socket-mode", given["socket-mode"]) ?? DEFAULT_SOCKET_MODE,
+    socketGroup: given["socket-group"],
+    allowUsers: given["allow-user"] ?? [],
+    clientToken: parseWritten("client-token", given["client-token"]),
+    clientTokenGroup: given["client-token-group"],
+    maxRequests: parseNumber("max-requests", given["max-requests"], 1, MAX_COUNT),
+    maxConcurrent: parseNumber("max-concurrent", given["max-concurrent"], 1, MAX_COUNT),
+    rate: parseRate("rate", given.rate),
+    lifetimeMs:
+      given.lifetime === undefined
+        ? undefined
+        : parseDuration("lifetime", given.lifetime, MAX_LIFETIME_HOURS),
     serverInfo: parseWritten("server-info", given["server-info"]),
     keyFile: parsePath("key-file", given["key-file"]),
     httpShutdown: given["http-shutdown"] === true,
@@ -62,23 +101,44 @@ export function optionsFrom(given: Omit<Given<typeof FLAGS>, "help" | "version">
     dumpDir: parseWritten("dump-dir", given["dump-dir"]),
   };
   refuseUpstreamOnOwnPort(options);
+  refuseContradictions(options, given);
   return Object.freeze(options);
 }
 
 /** The arguments that give these options again in any working directory, without the key file: the first start has made it standard input. */
 export function toArguments(options: Options): string[] {
+  const { rate, lifetimeMs } = options;
+  const values: Record<string, string | number | undefined> = {
+    port: options.port,
+    socket: options.socket,
+    "socket-mode": options.socket === undefined ? undefined : options.socketMode.toString(8).padStart(3, "0"),
+    "socket-group": options.socketGroup,
+    "client-token": options.clientToken,
+    "client-token-group": options.clientTokenGroup,
+    "max-requests": options.maxRequests,
+    "max-concurrent": options.maxConcurrent,
+    rate:
+      rate === undefined
+        ? undefined
+        : `${rate.count}/${rate.perMs === 1000 ? "s" : rate.perMs === 60_000 ? "m" : "h"}`,
+    lifetime: lifetimeMs === undefined ? undefined : `${lifetimeMs}ms`,
+    "server-info": options.serverInfo,
+    "upstream-url": options.upstreamUrl.href,
+    user: options.user,
+    "shutdown-timeout": `${options.shutdownTimeoutMs}ms`,
+    "log-level": options.logLevel,
+    "dump-dir": options.dumpDir,
+  };
+  const switches = {
+    "http-shutdown": options.httpShutdown,
+    "insecure-upstream": options.insecureUpstream,
+    strict: options.strict,
+    "log-json": options.logJson,
+  };
   return [
-    `--port=${options.port}`,
-    ...(options.serverInfo === undefined ? [] : [`--server-info=${options.serverInfo}`]),
-    ...(options.httpShutdown ? ["--http-shutdown"] : []),
-    `--upstream-url=${options.upstreamUrl.href}`,
-    ...(options.insecureUpstream ? ["--insecure-upstream"] : []),
-    ...(options.user === undefined ? [] : [`--user=${options.user}`]),
-    ...(options.strict ? ["--strict"] : []),
-    `--shutdown-timeout=${options.shutdownTimeoutMs}ms`,
-    `--log-level=${options.logLevel}`,
-    ...(options.logJson ? ["--log-json"] : []),
-    ...(options.dumpDir === undefined ? [] : [`--dump-dir=${options.dumpDir}`]),
+    ...Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}=${value}`])),
+    ...options.allowUsers.map((user) => `--allow-user=${user}`),
+    ...Object.entries(switches).flatMap(([name, isOn]) => (isOn ? [`--${name}`] : [])),
   ];
 }
 
@@ -89,52 +149,29 @@ function parseLogLevel(text = "info"): LogLevel {
   return level;
 }
 
-function parseNumber(name: Flag, text: string | undefined, maximum: number): number | undefined {
-  if (text === undefined) return undefined;
-  if (!/^\d{1,5}$/.test(text) || Number(text) > maximum) {
-    throw usageError(`--${name} must be a whole number from 0 to ${maximum}, got ${quote(text)}`);
-  }
-  return Number(text);
-}
-
-function parsePath(name: Flag, text: string | undefined): string | undefined {
-  if (text === undefined) return undefined;
-  if (/(^|\/)sk-/.test(text)) {
-    throw usageError(`--${name} must name a file, and that looks like a key`, [
-      "treat that key as known to others on this host: every user can read arguments",
-    ]);
-  }
-  if (/^~[\w.-]*\//.test(text)) {
-    throw usageError(`--${name} begins with a ~ that the shell has not expanded, got ${quote(text)}`, [
-      `the shell expands ~ only at the start of a word: --${name} ~/…, without = and quotes`,
-    ]);
-  }
-  const path = resolve(text);
-  if (name === "key-file" && (text === "-" || STANDARD_INPUT.test(path))) {
-    throw usageError(`--key-file must name a file, got ${quote(text)}`, [
-      "leave --key-file out to read standard input",
-    ]);
-  }
-  if (text === "-" || (text.endsWith("/") && name !== "dump-dir"))
-    throw usageError(`--${name} must name a file, got ${quote(text)}`);
-  return path;
-}
-
-/** What /dev/stdin and a shell's <(…) lead to, which are symlinks to a pipe. */
-const STANDARD_INPUT = /^\/(dev\/(stdin|fd\/\d+)|proc\/(self|thread-self|\d+)\/fd\/\d+)$/;
-
-function parseWritten(name: Flag, text: string | undefined): string | undefined {
-  const path = parsePath(name, text);
-  // The sandbox leaves the file's directory writable, and these must not be.
-  if (path !== undefined && /^\/(dev\/)?[^/]+$/.test(path))
-    throw usageError(`--${name} must not be in / or /dev, got ${quote(text!)}`);
-  return path;
-}
-
 function refuseUpstreamOnOwnPort({ port, upstreamUrl }: Pick<Options, "port" | "upstreamUrl">): void {
-  // 127.0.0.1 is where we listen; 127.0.0.2 and [::1] are other addresses.
-  const isOurs = upstreamUrl.hostname === "127.0.0.1" || upstreamUrl.hostname === "localhost";
-  if (port !== 0 && isOurs && portOf(upstreamUrl) === port) {
+  // The proxy listens on 127.0.0.1; 127.0.0.2 and [::1] are other addresses.
+  const isOwn = upstreamUrl.hostname === "127.0.0.1" || upstreamUrl.hostname === "localhost";
+  if (port && isOwn && portOf(upstreamUrl) === port) {
     throw usageError("--upstream-url leads back to --port: every request would go in circles");
   }
+}
+
+/** Flags that would have no effect, or not the one that was meant. */
+function refuseContradictions(options: Options, given: Given<typeof FLAGS>): void {
+  for (const name of ["socket-mode", "socket-group"] as const)
+    if (given[name] !== undefined && options.socket === undefined)
+      throw usageError(`--${name} requires --socket`);
+  if (options.clientTokenGroup !== undefined && options.clientToken === undefined)
+    throw usageError("--client-token-group requires --client-token");
+  if (options.allowUsers.length > 0 && options.port === undefined)
+    throw usageError(
+      "--allow-user is for TCP: who may connect to --socket is decided by its mode and group",
+      ["give --port, too, or leave --allow-user out"],
+    );
+  const paths = [options.socket, options.clientToken, options.serverInfo].filter(
+    (path) => path !== undefined,
+  );
+  if (new Set(paths).size < paths.length)
+    throw usageError("--socket, --client-token and --server-info must name different files");
 }

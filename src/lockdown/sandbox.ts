@@ -23,7 +23,7 @@ const EXECUTABLES = [
 ];
 
 /**
- * Restricts the process to what the proxy needs (landlock(7)): writing in the directories of --server-info and --dump-dir, executing its own
+ * Restricts the process to what the proxy needs (landlock(7)): writing in the directories of --server-info, --client-token, --socket and --dump-dir, executing its own
  * file, connecting to the ports of the upstream, its HTTPS proxy and DNS, binding its port; no signals and abstract sockets to others.
  * Reading is not restricted, nor are addresses: Landlock knows ports only. Does nothing if the kernel refuses; `checkLandlock` says what holds.
  * `image` is the descriptor of the copy to be executed, if there is one.
@@ -32,13 +32,16 @@ export function restrictAccess(options: Options, environment: Environment, image
   attempt(() => {
     restrict({
       writableDirectories: [
-        ...(options.serverInfo === undefined ? [] : [dirname(options.serverInfo)]),
+        ...[options.serverInfo, options.clientToken, options.socket].flatMap((path) =>
+          path === undefined ? [] : [dirname(path)],
+        ),
         ...(options.dumpDir === undefined ? [] : [options.dumpDir]),
       ],
+      socketDirectories: options.socket === undefined ? [] : [dirname(options.socket)],
       writableFiles: ["/dev/null"],
       executables: [...EXECUTABLES, ...(image === undefined ? [] : [`/proc/self/fd/${image}`])],
       connectPorts: [DNS_PORT, portOf(options.upstreamUrl), ...proxyPorts(options.upstreamUrl, environment)],
-      bindPorts: [options.port],
+      bindPorts: options.port === undefined ? [] : [options.port],
     });
   });
 }

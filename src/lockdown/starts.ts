@@ -15,6 +15,7 @@ import {
 import { EXIT, UserError } from "../base/errors.ts";
 import { openDumpDirectory } from "../files/dump-directory.ts";
 import { openKeyFile } from "../files/key-file.ts";
+import { preparePlace, socketPlace, tokenPlace } from "../files/published.ts";
 import { prepareServerInfo, PROCESS_NAME } from "../files/server-info.ts";
 import { cleanEnvironment, type Environment, refuseUnclearProxy } from "../input/environment.ts";
 import { reportUnusedProxies } from "../input/mistakes.ts";
@@ -25,20 +26,21 @@ import type { Protection } from "./protections.ts";
 import { copyIfReadable, executeAgain, explainFailure } from "./reexec.ts";
 import { refuseFewDescriptors, refuseTracer, refuseWithoutNull } from "./refusals.ts";
 import { checkLandlock, installSyscallFilter, restrictAccess } from "./sandbox.ts";
-import { becomeOrRefuse, userOf, verifyUser } from "./user.ts";
+import { becomeOrRefuse, userOf, verifyUser, withNumbers } from "./user.ts";
 
 /**
  * The first start: replaces the process by one that was born with a clean environment, with `words` before the options. Restrictions that
  * survive execve are applied here, so that they hold for every thread of the next process. Throws UserError.
  */
-export function firstStart(words: readonly string[], options: Options, environment: Environment): never {
+export function firstStart(words: readonly string[], given: Options, environment: Environment): never {
   // 1. Close this process to others of its user: its standard input is the pipe that the key comes through.
   forbidInspection();
   // 2. What other users must read is readable, whatever the caller's umask is. The proxy has no chmod(2) left.
   process.umask(0o022);
   // 3. Tell what the second start cannot, and refuse what would fail there with less to say, before anything is opened.
-  reportUnusedProxies(options, environment);
+  reportUnusedProxies(given, environment);
   refuseUnclearProxy(environment);
+  const options = withNumbers(given);
   const user = userOf(options);
   refuseFewDescriptors();
   // 4. Open the key file with the caller's rights, so that --user can use one that only root can read. From here on it is standard input.
@@ -50,6 +52,8 @@ export function firstStart(words: readonly string[], options: Options, environme
     // 6. Check what the proxy will write to, as the user who will write.
     refuseWithoutNull();
     if (options.serverInfo !== undefined) prepareServerInfo(options.serverInfo);
+    if (options.clientToken !== undefined) preparePlace(tokenPlace(options.clientToken));
+    if (options.socket !== undefined) preparePlace(socketPlace(options.socket));
     if (options.dumpDir !== undefined) openDumpDirectory(options.dumpDir).close();
     // 7. Nothing that is executed from here on gains privileges (set-user-ID, file capabilities). Landlock and seccomp require it.
     forbidNewPrivileges();
@@ -70,10 +74,10 @@ export function firstStart(words: readonly string[], options: Options, environme
 export type Secured = { protections: Protection[]; keyPages: SecretPages };
 
 /**
- * The second start, up to the key: closes the process that will hold it, and reads back from the kernel what holds. Throws UserError if
- * the key cannot be protected at all; the caller decides about the rest.
+ * The second start, up to the key: closes the process that will hold it, and reads back from the kernel what holds. `openEarly` opens what the
+ * filter forbids. Throws UserError if the key cannot be protected at all; the caller decides about the rest.
  */
-export function secondStart(options: Options): Secured {
+export function secondStart<Opened>(options: Options, openEarly: () => Opened): Secured & { early: Opened } {
   const wasOpen = isOpenToInspection();
   // 1. Close the process to others. First, because until here a process of the same user could open /proc/PID/mem if the file is readable.
   if (!forbidInspection()) throw unprotected("the process cannot be made undumpable");
@@ -91,7 +95,9 @@ export function secondStart(options: Options): Secured {
   // 6. Lock all memory, present and future, before there is a key in it. Then map the pages the key is read into.
   const memory = lockMemory(status);
   const keyPages = new SecretPages(KEY_PAGES_BYTES);
-  // 7. Last, because they take away what the steps before need: files beyond the first start's, then system calls on every thread.
+  // 7. Open what the filter will forbid.
+  const early = openEarly();
+  // 8. Last, because they take away what the steps before need: files beyond the first start's, then system calls on every thread.
   const landlock = checkLandlock();
   const calls = installSyscallFilter();
   const protections = [
@@ -104,7 +110,7 @@ export function secondStart(options: Options): Secured {
     ...calls,
     user,
   ];
-  return { protections, keyPages };
+  return { protections, keyPages, early };
 }
 
 /** Throws UserError for the protections that do not hold: the first, with all the others. For --strict. */

@@ -1,7 +1,14 @@
 // Which user the program runs as, and that it stays that user.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
-import { becomeUser, entriesOf, findUser, type User, userIds } from "../../native/process/credentials.ts";
+import {
+  becomeUser,
+  entriesOf,
+  findGroup,
+  findUser,
+  type User,
+  userIds,
+} from "../../native/process/credentials.ts";
 import type { Status } from "../../native/process/proc-status.ts";
 import { causeOf, EXIT, UserError } from "../base/errors.ts";
 import type { Options } from "../input/options.ts";
@@ -30,6 +37,31 @@ function resolveUser(nameOrUid: string): User {
   if (user.uid === 0)
     throw new UserError("--user must not be root", EXIT.usage, ["leave --user out to stay root"]);
   return user;
+}
+
+/** The options with numbers in place of names: the second start looks nothing up. Throws UserError for an unknown user or group. */
+export function withNumbers(options: Options): Options {
+  const userId = (name: string): string => {
+    const user = findUser(name);
+    if (user === undefined) throw unknown(`--allow-user '${name}' is no user`);
+    return String(user.uid);
+  };
+  const groupId = (flag: string, name: string | undefined): string | undefined => {
+    if (name === undefined) return undefined;
+    const gid = findGroup(name);
+    if (gid === undefined) throw unknown(`--${flag} '${name}' is no group`);
+    return String(gid);
+  };
+  return Object.freeze({
+    ...options,
+    allowUsers: options.allowUsers.map(userId),
+    clientTokenGroup: groupId("client-token-group", options.clientTokenGroup),
+    socketGroup: groupId("socket-group", options.socketGroup),
+  });
+}
+
+function unknown(message: string): UserError {
+  return new UserError(message, EXIT.usage, ["give a name that getent(1) knows, or a number"]);
 }
 
 /** Becomes the user for good. Throws UserError. */

@@ -10,14 +10,24 @@ export const ERROR_CODES = [
   "host_refused",
   "browser_refused",
   "length_refused",
+  "user_refused",
+  "token_refused",
+  "budget_spent",
+  "busy",
+  "rate_limited",
   ...UPSTREAM_CODES,
   "internal_error",
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
-export function errorResponse(status: number, code: ErrorCode, message: string): Response {
-  const headers = { "content-type": "application/json", server: SERVER };
+export function errorResponse(
+  status: number,
+  code: ErrorCode,
+  message: string,
+  more: Readonly<Record<string, string>> = {},
+): Response {
+  const headers = { "content-type": "application/json", server: SERVER, ...more };
   return new Response(errorBody(code, message), { status, headers });
 }
 

@@ -21,11 +21,13 @@ export class UpstreamFault extends Error {
 
 /**
  * Tells the upstream's faults from the proxy's among what a handler of Bun.serve threw, or the body that it returned. The upstream's breaking
- * off has a reason with a name (Bun 1.4.5); an exception of the proxy's own has none, unless a system call failed.
+ * off has a reason with a name (Bun 1.4.5); an exception of the
+ * proxy's own has none, unless a system call or a function of the runtime's failed.
  */
 export function faultOf(error: unknown): unknown {
   const isNamed = error instanceof Error && "code" in error && typeof error.code === "string";
-  return isNamed && !(error instanceof SystemCallError) ? new UpstreamFault(error.code as string) : error;
+  const isOwn = error instanceof SystemCallError || error instanceof TypeError || error instanceof RangeError;
+  return isNamed && !isOwn ? new UpstreamFault(error.code as string) : error;
 }
 
 /** Returns the answer for an exchange that failed before an answer of the upstream's could be passed on, and logs one line. */

@@ -13,8 +13,9 @@ export async function forward(
   upstream: Upstream,
   timer: IdleTimer,
   journal: Journal,
+  by: string | undefined,
 ): Promise<Response> {
-  const exchange = journal.begin(request);
+  const exchange = journal.begin(request, by);
   const reserved = reserveBuffer(request);
   try {
     const body = await receiveBody(request, reserved, timer, exchange);

@@ -3,7 +3,7 @@
 
 import { libc, SystemCallError } from "../../native/ffi/libc.ts";
 import { duplicate } from "../../native/files/descriptors.ts";
-import { findListener, turnAway } from "../../native/sockets/listener.ts";
+import { findListeners, turnAway } from "../../native/sockets/listener.ts";
 import * as terminal from "../base/terminal.ts";
 import { SERVER } from "../base/version.ts";
 import { errorBody } from "./error-response.ts";
@@ -12,11 +12,11 @@ const LOOK_EVERY_MS = 100;
 const WARN_EVERY_MS = 60_000;
 
 /**
- * Looks after the socket that listens on `port` for as long as the process lives. `closeIdle` closes the connections that wait for a next
+ * Looks after the sockets that listen for as long as the process lives. `closeIdle` closes the connections that wait for a next
  * request.
  */
-export function turnAwayWhenFull(port: number, closeIdle: () => void): void {
-  const listener = findListener(port);
+export function turnAwayWhenFull(closeIdle: () => void): void {
+  const listeners = findListeners();
   // Kept to be given up: accept(2), too, needs a free descriptor.
   let spare: number | undefined = duplicate(0);
   const look = (): void => {
@@ -28,7 +28,7 @@ export function turnAwayWhenFull(port: number, closeIdle: () => void): void {
       return;
     }
     libc.close(spare);
-    const count = turnAway(listener, ANSWER);
+    const count = listeners.reduce((sum, listener) => sum + turnAway(listener, ANSWER), 0);
     spare = duplicateIfPossible();
     if (count > 0) warnOfFull();
   };

@@ -5,8 +5,14 @@ import type { ErrorCode } from "./error-response.ts";
 export const ROUTE = "/v1/responses";
 export const SHUTDOWN_ROUTE = "/shutdown";
 
-/** Why a request may not pass, for the client that sent it. */
-export type Refusal = { code: ErrorCode; message: string };
+/** Why a request may not pass, for the client that sent it; 403 if no status is given. `by` is the client, in words for the log. */
+export type Refusal = {
+  status?: number;
+  code: ErrorCode;
+  message: string;
+  headers?: Record<string, string>;
+  by?: string;
+};
 
 /**
  * What the rules look at. `url` is Bun's: `http://`, the Host field as it came, and the target with its dot segments resolved. So the route

@@ -1,9 +1,11 @@
-// The listening side: Bun.serve, the routes, and how serving ends.
+// The listening side: who is served what, on the TCP port and the Unix socket alike.
 
-import { causeOf } from "../base/errors.ts";
-import { cannotListen } from "../input/listening.ts";
 import type { Options } from "../input/options.ts";
 import type { Journal } from "../report/journal.ts";
+import { Budget } from "./budget.ts";
+import { type Handlers, IDLE_TIMEOUT_SECONDS, openServer, type Server, stopServer } from "./bun-serve.ts";
+import { Callers } from "./callers.ts";
+import type { EarlyOpened } from "./early.ts";
 import { errorResponse } from "./error-response.ts";
 import { failedExchange, faultOf } from "./failures.ts";
 import { forward } from "./forward.ts";
@@ -14,14 +16,13 @@ import {
   type Refusal,
   refuseExchange,
   refuseShutdown,
-  ROUTE,
   ROUTE_REFUSED,
-  SHUTDOWN_ROUTE,
 } from "./policy.ts";
 import type { Upstream } from "./upstream.ts";
 
 export type Listening = {
-  port: number;
+  /** Undefined if there is no TCP port. */
+  port: number | undefined;
   /** Stops accepting at once, waits at most `timeoutMs` for exchanges in flight, then breaks them off. */
   stop: (timeoutMs: number) => Promise<void>;
   /** How many exchanges have begun and not ended. */
@@ -30,84 +31,66 @@ export type Listening = {
   closeIdle: () => void;
 };
 
-/** How long a client may be silent in the middle of a request. Without a limit, idle connections would use up all descriptors. */
-const IDLE_TIMEOUT_SECONDS = 30;
 const NO_TIMEOUT = 0;
 
 /**
- * Listens on 127.0.0.1 and forwards. Calls `askedToEnd` for each `GET /shutdown` that may pass, with the number of exchanges in flight.
- * Throws UserError.
+ * Listens and forwards. Calls `askedToEnd` for each `GET /shutdown` that may pass, with the number of exchanges in flight. Throws
+ * UserError.
  */
 export function listen(
   options: Options,
+  early: EarlyOpened,
   upstream: Upstream,
   journal: Journal,
   askedToEnd: (inFlight: number) => void,
 ): Listening {
-  const refused = (request: Request, { code, message }: Refusal): Response => {
-    if (!isProbe(request)) journal.refuse({ method: request.method, path: loggablePath(request) }, code);
-    return errorResponse(403, code, message);
-  };
-  const noteRequest = closeWhenIdle(() => server.closeIdleConnections());
-  const onResponses = (request: Request, server: Bun.Server<undefined>): Response | Promise<Response> => {
-    noteRequest();
-    const refusal = refuseExchange(request);
-    if (refusal !== undefined) return refused(request, refusal);
-    const timer = {
-      run: () => server.timeout(request, IDLE_TIMEOUT_SECONDS),
-      stop: () => server.timeout(request, NO_TIMEOUT),
-    };
-    return forward(request, upstream, timer, journal);
-  };
-  const onShutdown = (request: Request): Response => {
-    const refusal = options.httpShutdown ? refuseShutdown(request) : ROUTE_REFUSED;
-    if (refusal !== undefined) return refused(request, refusal);
-    askedToEnd(server.pendingRequests - 1);
-    return new Response(null, { status: 200 });
-  };
-  const server = openServer(options.port, {
-    // The route table compares the raw path, so /v1/x/../responses does not match; `request.url` shows it resolved.
-    routes: { [ROUTE]: onResponses, [SHUTDOWN_ROUTE]: onShutdown },
-    fetch: (request) => refused(request, ROUTE_REFUSED),
-    error: (error) => failedExchange(faultOf(error), journal),
-  });
-  return {
-    port: server.port!,
-    stop: (timeoutMs) => stop(server, timeoutMs),
-    inFlight: () => server.pendingRequests,
-    closeIdle: () => server.closeIdleConnections(),
-  };
-}
+  const servers: Server[] = [];
+  const inFlight = (): number => servers.reduce((sum, { pendingRequests }) => sum + pendingRequests, 0);
+  const closeIdle = (): void => servers.forEach((server) => server.closeIdleConnections());
+  const noteRequest = closeWhenIdle(closeIdle);
+  const budget = new Budget(options);
+  let callers: Callers;
 
-type Handlers = {
-  routes: Record<string, (request: Request, server: Bun.Server<undefined>) => Response | Promise<Response>>;
-  fetch: (request: Request) => Response;
-  error: (error: Error) => Response;
-};
+  const refused = (request: Request, { status = 403, code, message, headers, by }: Refusal): Response => {
+    if (!isProbe(request))
+      journal.refuse({ method: request.method, path: loggablePath(request), by }, status, code);
+    return errorResponse(status, code, message, headers);
+  };
+  const handlers: Handlers = {
+    onResponses(request, server) {
+      noteRequest();
+      const refusal = refuseExchange(request);
+      if (refusal !== undefined) return refused(request, refusal);
+      const caller = callers.admit(request, server);
+      if ("code" in caller) return refused(request, caller);
+      const overspent = budget.admit(inFlight());
+      if (overspent !== undefined) return refused(request, overspent);
+      const timer = {
+        run: () => server.timeout(request, IDLE_TIMEOUT_SECONDS),
+        stop: () => server.timeout(request, NO_TIMEOUT),
+      };
+      return forward(request, upstream, timer, journal, caller.by);
+    },
+    onShutdown(request, server) {
+      const refusal = options.httpShutdown ? refuseShutdown(request) : ROUTE_REFUSED;
+      if (refusal !== undefined) return refused(request, refusal);
+      const caller = callers.admit(request, server);
+      if ("code" in caller) return refused(request, caller);
+      askedToEnd(inFlight() - 1);
+      return new Response(null, { status: 200 });
+    },
+    onOther: (request) => refused(request, ROUTE_REFUSED),
+    onError: (error) => failedExchange(faultOf(error), journal),
+  };
 
-function openServer(port: number, handlers: Handlers): Bun.Server<undefined> {
-  try {
-    return Bun.serve({
-      hostname: "127.0.0.1",
-      port,
-      // Bun 1.4.5 otherwise sets SO_REUSEPORT if `development` is false: another process could take a share of the requests.
-      reusePort: false,
-      // The default answers an exception with a page of source code.
-      development: false,
-      idleTimeout: IDLE_TIMEOUT_SECONDS,
-      // The default is 128 MB; the upstream decides what is too large.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      ...handlers,
-    });
-  } catch (error) {
-    throw cannotListen(port, causeOf(error));
-  }
-}
-
-async function stop(server: Bun.Server<undefined>, timeoutMs: number): Promise<void> {
-  const timer = Promise.withResolvers<void>();
-  const timeout = setTimeout(timer.resolve, timeoutMs);
-  await Promise.race([server.stop(), timer.promise]);
-  clearTimeout(timeout);
-  await server.stop(true);
+  const tcp = options.port === undefined ? undefined : openServer({ port: options.port }, handlers);
+  if (tcp !== undefined) servers.push(tcp);
+  if (early.socket !== undefined) servers.push(early.socket.server);
+  callers = Callers.for(options.allowUsers.map(Number), early.token, early.diagnostics, tcp?.port);
+  early.token?.file.publish();
+  early.socket?.publish(handlers);
+  const stop = async (timeoutMs: number): Promise<void> => {
+    await Promise.all(servers.map((server) => stopServer(server, timeoutMs)));
+  };
+  return { port: tcp?.port, stop, inFlight, closeIdle };
 }

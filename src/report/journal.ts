@@ -19,19 +19,30 @@ export class Journal {
   }
 
   /** A request that may pass. Returns an observer, or undefined if neither debug nor dump is on. */
-  begin(request: Request): WatchedExchange | undefined {
+  begin(request: Request, by: string | undefined): WatchedExchange | undefined {
     const number = ++this.#exchanges;
     if (this.#dump === undefined && !terminal.isDetailed()) return undefined;
-    return new WatchedExchange(number, this.#dump?.begin(number, request));
+    return new WatchedExchange(number, by, this.#dump?.begin(number, request));
   }
 
   /** A request that may not pass. */
-  refuse(request: { method: string; path: string }, rule: string): void {
+  refuse(
+    request: { method: string; path: string; by: string | undefined },
+    status: number,
+    rule: string,
+  ): void {
     this.#refused++;
     if (!terminal.isDetailed()) return;
     const [method, path] = [shorten(request.method), shorten(request.path)];
-    const fields = { event: "refusal", status: 403, rule, method, path };
-    terminal.debug(`403, ${method} ${path}: refused: ${rule}`, fields);
+    const { by } = request;
+    terminal.debug(`${status}, ${method} ${path}: refused${by === undefined ? "" : `, by ${by}`}: ${rule}`, {
+      event: "refusal",
+      status,
+      rule,
+      method,
+      path,
+      ...(by === undefined ? {} : { by }),
+    });
   }
 
   /** An exchange that ended in an error of the proxy's own. */
@@ -44,8 +55,8 @@ export class Journal {
     await this.#dump?.close();
   }
 
-  /** Logs the totals. */
-  reportTotals(): void {
+  /** Logs the totals: at the end, or so far. */
+  reportTotals(when: "at the end" | "so far" = "at the end"): void {
     const fields = {
       event: "totals",
       uptime_s: Math.round((performance.now() - this.#began) / 1000),
@@ -54,7 +65,7 @@ export class Journal {
       refused: this.#refused,
     };
     terminal.info(
-      `ended after ${fields.uptime_s} s: ${fields.exchanges} exchanges (${fields.failed} failed), ${fields.refused} refused`,
+      `${when === "so far" ? "running for" : "ended after"} ${fields.uptime_s} s: ${fields.exchanges} exchanges (${fields.failed} failed), ${fields.refused} refused`,
       fields,
     );
   }

@@ -3,6 +3,7 @@
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { connectDatagram, sendDatagram } from "../../native/sockets/datagram.ts";
 import * as terminal from "../base/terminal.ts";
+import { addressesOf, type Listening } from "../files/server-info.ts";
 import type { Environment } from "../input/environment.ts";
 
 /** The connection to it, made before the filter forbids that; no connection if nobody waits. */
@@ -22,9 +23,9 @@ export class ServiceManager {
   }
 
   /** Connections are accepted. */
-  ready(port: number): void {
+  ready(where: Listening): void {
     if (this.#failure !== undefined) warn(this.#failure);
-    this.#notify(`READY=1\nSTATUS=listening on http://127.0.0.1:${port}`);
+    this.#notify(`READY=1\nSTATUS=listening on ${addressesOf(where).join(" and ")}`);
   }
 
   /** No new connections are accepted; exchanges in flight are ending. */

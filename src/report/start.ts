@@ -1,6 +1,7 @@
 // What a start and an end tell the person: where the proxy listens, what holds and what does not, and why it ends.
 
 import * as terminal from "../base/terminal.ts";
+import { addressesOf, type Listening } from "../files/server-info.ts";
 import { type Environment, trustVariables } from "../input/environment.ts";
 import { likelyMistakes } from "../input/mistakes.ts";
 import type { Options } from "../input/options.ts";
@@ -9,15 +10,15 @@ import type { Protection } from "../lockdown/protections.ts";
 
 /** Once connections are accepted. */
 export function reportStart(
-  port: number,
+  where: Listening,
   options: Options,
   environment: Environment,
   protections: readonly Protection[],
 ): void {
   const upstream = addressOf(options.upstreamUrl);
-  terminal.info(`listening on http://127.0.0.1:${port}, forwarding to ${upstream}`, {
+  terminal.info(`listening on ${addressesOf(where).join(" and ")}, forwarding to ${upstream}`, {
     event: "listening",
-    port,
+    ...where,
     pid: process.pid,
     upstream,
   });

@@ -9,6 +9,7 @@ type Ending = "done" | "client left" | "upstream broke off" | "failed";
 
 export class WatchedExchange {
   readonly #number: number;
+  readonly #by: string | undefined;
   readonly #dumped: DumpedExchange | undefined;
   readonly #began = performance.now();
   #bytesUp = 0;
@@ -17,8 +18,9 @@ export class WatchedExchange {
   #firstByteMs: number | null = null;
   #hasEnded = false;
 
-  constructor(number: number, dumped: DumpedExchange | undefined) {
+  constructor(number: number, by: string | undefined, dumped: DumpedExchange | undefined) {
     this.#number = number;
+    this.#by = by;
     this.#dumped = dumped;
   }
 
@@ -95,10 +97,11 @@ export class WatchedExchange {
       bytes_down: this.#bytesDown,
       first_byte_ms: this.#firstByteMs,
       duration_ms: this.#elapsedMs(),
+      ...(this.#by === undefined ? {} : { by: this.#by }),
     };
     const firstByte = this.#firstByteMs === null ? "" : `, first byte after ${this.#firstByteMs} ms`;
     terminal.debug(
-      `#${fields.number} ${fields.status}, ${fields.bytes_up} bytes up, ${fields.bytes_down} down${firstByte}, ${fields.duration_ms} ms: ${end}`,
+      `#${fields.number} ${fields.status}, ${fields.bytes_up} bytes up, ${fields.bytes_down} down${firstByte}, ${fields.duration_ms} ms${this.#by === undefined ? "" : `, by ${this.#by}`}: ${end}`,
       fields,
     );
   }

@@ -8,6 +8,16 @@ import { runProgram } from "../harness/program.ts";
 
 const DEFAULTS = {
   port: 0,
+  socket: undefined,
+  socketMode: 0o600,
+  socketGroup: undefined,
+  allowUsers: [],
+  clientToken: undefined,
+  clientTokenGroup: undefined,
+  maxRequests: undefined,
+  maxConcurrent: undefined,
+  rate: undefined,
+  lifetimeMs: undefined,
   serverInfo: undefined,
   keyFile: undefined,
   httpShutdown: false,

@@ -20,11 +20,11 @@ import { checkUpstream } from "./upstream.ts";
 export async function doctor(options: Options, json: boolean, environment: Environment): Promise<ExitCode> {
   const checks = await refusalOr(async () => {
     if (!isReexeced(environment)) firstStart(["doctor", ...(json ? ["--json"] : [])], options, environment);
-    const { protections, keyPages } = secondStart(options);
+    const { protections, keyPages } = secondStart(options, () => {});
     keyPages.wipe();
     return [
       ...protections.map(checkOf),
-      checkPort(options.port),
+      ...(options.port === undefined ? [] : [checkPort(options.port)]),
       ...checkEnvironment(options, environment),
       await checkUpstream(options.upstreamUrl),
     ];

@@ -1,0 +1,55 @@
+// `responses-api-proxy connect`: joins TCP connections on 127.0.0.1 to the proxy's Unix socket, byte for byte. It has no key; it is for programs
+// that know TCP only, in a container or network namespace that the proxy's port does not reach.
+
+import { connect as connectTo, createServer, type Server, type Socket } from "node:net";
+
+import { causeOf, type ExitCode } from "../base/errors.ts";
+import * as terminal from "../base/terminal.ts";
+import { cannotListen } from "../input/listening.ts";
+
+const SILENT_MS = 60_000;
+
+/** Prints the base URL once it listens, and runs until a signal ends it. Throws UserError if it cannot listen. */
+export async function connect(path: string, port: number): Promise<ExitCode> {
+  const warn = onceInAWhile((cause) =>
+    terminal.warning(`cannot connect to '${path}' (${cause}): the client's connection is reset`, [
+      "start the proxy with --socket, and see that this user may connect to it (--socket-mode, --socket-group)",
+    ]),
+  );
+  const server = createServer({ allowHalfOpen: true }, (client) => {
+    const proxy = connectTo({ path, allowHalfOpen: true });
+    proxy.once("error", (error) => {
+      if (proxy.connecting || proxy.bytesRead === 0) warn(causeOf(error));
+    });
+    join(client, proxy);
+    join(proxy, client);
+  });
+  await listen(server, port);
+  const { port: actual } = server.address() as { port: number };
+  terminal.output(`http://127.0.0.1:${actual}`);
+  return await new Promise<never>(() => {});
+}
+
+/** What one side sends goes to the other as it comes; its end ends the other, its break breaks the other off. */
+function join(from: Socket, to: Socket): void {
+  from.setNoDelay(true);
+  from.pipe(to);
+  from.once("error", () => to.resetAndDestroy());
+}
+
+async function listen(server: Server, port: number): Promise<void> {
+  const listening = Promise.withResolvers<void>();
+  server.once("listening", listening.resolve);
+  server.once("error", (error) => listening.reject(cannotListen(port, causeOf(error))));
+  server.listen({ host: "127.0.0.1", port });
+  await listening.promise;
+}
+
+function onceInAWhile(say: (cause: string) => void): (cause: string) => void {
+  let saidAt = -Infinity;
+  return (cause) => {
+    if (performance.now() - saidAt < SILENT_MS) return;
+    saidAt = performance.now();
+    say(cause);
+  };
+}

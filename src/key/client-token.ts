@@ -1,0 +1,39 @@
+// --client-token: what clients must send in place of a key. A new one at each start; only the file and this object have it.
+
+import { PublishedFile, tokenPlace, withText } from "../files/published.ts";
+
+const TOKEN_BYTES = 32;
+const OWN_MODE = 0o600;
+const GROUP_MODE = 0o640;
+
+export class ClientToken {
+  readonly #value: Uint8Array;
+  readonly file: PublishedFile;
+
+  private constructor(value: string, file: PublishedFile) {
+    this.#value = Buffer.from(value);
+    this.file = file;
+  }
+
+  /** Makes a token of 256 random bits, and its file, which is published later. Comes before the filter, which forbids chown(2). Throws UserError. */
+  static create(path: string, gid: number | undefined): ClientToken {
+    const bytes = crypto.getRandomValues(new Uint8Array(TOKEN_BYTES));
+    const value = bytes.toBase64({ alphabet: "base64url", omitPadding: true });
+    const access = { mode: gid === undefined ? OWN_MODE : GROUP_MODE, gid };
+    return new ClientToken(
+      value,
+      PublishedFile.create(tokenPlace(path), withText(`${value}\n`, OWN_MODE), access),
+    );
+  }
+
+  /** Whether the field is `Bearer <token>` (RFC 6750 §2.1), compared in a time that does not depend on where they differ. */
+  matches(authorization: string | null): boolean {
+    const [, sent] = /^bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
+    if (sent === undefined) return false;
+    const bytes = Buffer.from(sent);
+    return bytes.byteLength === this.#value.byteLength && constantTime.timingSafeEqual(bytes, this.#value);
+  }
+}
+
+/** Bun has node:crypto's function on the global object. */
+const constantTime = crypto as unknown as { timingSafeEqual: (a: Uint8Array, b: Uint8Array) => boolean };

@@ -1,0 +1,86 @@
+// Who may spend the key: the users of --allow-user, by the owner of the client's socket, and clients that send the client token.
+
+import { SystemCallError } from "../../native/ffi/libc.ts";
+import { openSocketDiagnostics, SocketOwner } from "../../native/sockets/socket-owner.ts";
+import { UserError } from "../base/errors.ts";
+import type { ClientToken } from "../key/client-token.ts";
+import type { Refusal } from "./policy.ts";
+
+/** A client that may be served, in words for the log; undefined if nothing is known of it. */
+export type Caller = { by: string | undefined };
+
+type Connection = Pick<Bun.Server<undefined>, "requestIP">;
+
+export class Callers {
+  readonly #allowed: ReadonlySet<number>;
+  readonly #token: ClientToken | undefined;
+  readonly #owners: SocketOwner | undefined;
+
+  private constructor(allowed: readonly number[], token: ClientToken | undefined, owners?: SocketOwner) {
+    this.#allowed = new Set(allowed);
+    this.#token = token;
+    this.#owners = owners;
+  }
+
+  /** `diagnostics` is from `openDiagnostics`. Throws UserError if the kernel cannot be asked whose a connection is, and it must be. */
+  static for(
+    allowed: readonly number[],
+    token: ClientToken | undefined,
+    diagnostics: number | undefined,
+    port: number | undefined,
+  ): Callers {
+    if (diagnostics === undefined || port === undefined) return new Callers(allowed, token);
+    try {
+      return new Callers(allowed, token, new SocketOwner(diagnostics, port));
+    } catch (error) {
+      if (!(error instanceof SystemCallError)) throw error;
+      if (allowed.length > 0) throw cannotAsk(error);
+      return new Callers(allowed, token);
+    }
+  }
+
+  /** Asks the kernel for every request: ports are used again, so nothing is remembered. */
+  admit(request: Request, connection: Connection): Refusal | Caller {
+    // Null for a connection to the Unix socket, which its mode and group guard.
+    const address = this.#owners === undefined ? null : connection.requestIP(request);
+    const uid = address === null ? undefined : this.#owners!.ownerOf(address.port);
+    if (this.#allowed.size > 0 && address !== null && (uid === undefined || !this.#allowed.has(uid)))
+      return { ...USER_REFUSED, by: uid === undefined ? "a user that is not known any more" : `user ${uid}` };
+    if (this.#token !== undefined) {
+      if (!this.#token.matches(request.headers.get("authorization"))) return TOKEN_REFUSED;
+      return { by: uid === undefined ? "token" : `user ${uid}, token` };
+    }
+    return { by: uid === undefined ? undefined : `user ${uid}` };
+  }
+}
+
+/** Opens what asking requires, before the filter forbids it. Throws UserError if it `must` succeed. */
+export function openDiagnostics({ must }: { must: boolean }): number | undefined {
+  try {
+    return openSocketDiagnostics();
+  } catch (error) {
+    if (!(error instanceof SystemCallError)) throw error;
+    if (must) throw cannotAsk(error);
+    return undefined;
+  }
+}
+
+function cannotAsk({ message }: SystemCallError): UserError {
+  return new UserError(
+    `--allow-user: the kernel does not say whose a connection is (${message})`,
+    undefined,
+    ["it must have CONFIG_INET_DIAG; gVisor has not: use --socket or --client-token there"],
+  );
+}
+
+const USER_REFUSED: Refusal = {
+  code: "user_refused",
+  message: "refused by responses-api-proxy: this user may not use it (--allow-user)",
+};
+
+const TOKEN_REFUSED: Refusal = {
+  status: 401,
+  code: "token_refused",
+  message: "refused by responses-api-proxy: the client token is missing or wrong; send it as the API key",
+  headers: { "www-authenticate": "Bearer" },
+};

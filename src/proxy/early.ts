@@ -1,0 +1,38 @@
+// What the second start must open before the filter: the Unix socket, the client token's file with its group, and the way to ask whose a
+// connection is.
+
+import type { Options } from "../input/options.ts";
+import { ClientToken } from "../key/client-token.ts";
+import { openDiagnostics } from "./callers.ts";
+import { SocketListener } from "./socket.ts";
+
+export type EarlyOpened = {
+  socket: SocketListener | undefined;
+  token: ClientToken | undefined;
+  diagnostics: number | undefined;
+};
+
+/** Groups are numbers by now. Throws UserError. */
+export function openEarly(options: Options): EarlyOpened {
+  const { socket, socketMode, socketGroup, clientToken, clientTokenGroup, allowUsers, logLevel, port } =
+    options;
+  const asksWho = port !== undefined && (allowUsers.length > 0 || logLevel === "debug");
+  return {
+    socket:
+      socket === undefined
+        ? undefined
+        : new SocketListener(socket, { mode: socketMode, gid: numberOf(socketGroup) }),
+    token:
+      clientToken === undefined ? undefined : ClientToken.create(clientToken, numberOf(clientTokenGroup)),
+    diagnostics: asksWho ? openDiagnostics({ must: allowUsers.length > 0 }) : undefined,
+  };
+}
+
+/** Removes what was opened, in whatever state it is. */
+export function removeEarly({ socket, token }: EarlyOpened): void {
+  socket?.file.remove();
+  token?.file.remove();
+}
+
+const numberOf = (text: string | undefined): number | undefined =>
+  text === undefined ? undefined : Number(text);

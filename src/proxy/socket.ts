@@ -1,0 +1,42 @@
+// --socket: a Unix socket in place of a TCP port. It is bound before the filter, which allows no more sockets of that kind, and published when the
+// proxy serves. A new proxy takes the path over while the old one still drains.
+
+import { PublishedFile, socketPlace } from "../files/published.ts";
+import { type Handlers, openServer, type Server } from "./bun-serve.ts";
+import { errorResponse } from "./error-response.ts";
+
+export class SocketListener {
+  readonly server: Server;
+  readonly file: PublishedFile;
+  #handlers: Handlers | undefined;
+
+  /** Binds under a name that nobody knows, with the mode and the group given. Throws UserError. */
+  constructor(path: string, access: { mode: number; gid: number | undefined }) {
+    let server: Server | undefined;
+    this.file = PublishedFile.create(
+      socketPlace(path),
+      (directory, temporary) => {
+        // By the open directory: the path may be as long as a socket's can be, and the directory cannot be exchanged meanwhile.
+        server = openServer({ unix: directory.pathOf(temporary) }, this.#deferred());
+      },
+      access,
+    );
+    this.server = server!;
+  }
+
+  /** Serves from now on, and lets clients find the socket. Throws UserError. */
+  publish(handlers: Handlers): void {
+    this.#handlers = handlers;
+    this.file.publish();
+  }
+
+  #deferred(): Handlers {
+    const notYet = (): Response => errorResponse(503, "busy", "the proxy is starting");
+    return {
+      onResponses: (request, server) => this.#handlers?.onResponses(request, server) ?? notYet(),
+      onShutdown: (request, server) => this.#handlers?.onShutdown(request, server) ?? notYet(),
+      onOther: (request) => this.#handlers?.onOther(request) ?? notYet(),
+      onError: (error) => this.#handlers?.onError(error) ?? notYet(),
+    };
+  }
+}
