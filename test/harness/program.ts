@@ -47,12 +47,12 @@ export async function runProgram({ seconds, ...start }: Start & { seconds?: numb
   return { exitCode: child.exitCode, signal: child.signalCode, stdout: stdout.text, stderr: stderr.text };
 }
 
-/** Port → the proxy that was started on it last. */
-const proxies = new Map<number, Proxy>();
+/** Port or socket → the proxy that was started on it last. */
+const proxies = new Map<number | string, Proxy>();
 
-/** What has become of the proxy that a test started on this port, for a message; empty if there was none. */
-export async function fateOfProxyOn(port: number): Promise<string> {
-  return (await proxies.get(port)?.fate()) ?? "";
+/** What has become of the proxy that a test started there, for a message; empty if there was none. */
+export async function fateOfProxyOn(address: number | string): Promise<string> {
+  return (await proxies.get(address)?.fate()) ?? "";
 }
 
 /** A proxy that accepts connections. */
@@ -62,24 +62,27 @@ export class Proxy {
   readonly #stdout: Output;
 
   private constructor(
+    /** 0 if it listens on a socket only. */
     readonly port: number,
     child: Child,
     output: Output,
+    args: readonly string[],
   ) {
     this.#child = child;
     this.#output = output;
     this.#stdout = new Output(child.stdout);
-    proxies.set(port, this);
+    const socket = args.find((arg) => arg.startsWith("--socket="))?.slice("--socket=".length);
+    for (const address of [port, socket]) if (address) proxies.set(address, this);
   }
 
   /** Starts one with the canary key; it is killed at the end of the test file if it is still there. */
   static async start(start: Start = {}): Promise<Proxy> {
     const child = spawn({ input: `${CANARY_KEY}\n`, ...start });
     const output = new Output(child.stderr);
-    const line = await output.waitFor(/listening on http:\/\/127\.0\.0\.1:(\d+)[^\n]*\n/, child.exited, () =>
+    const line = await output.waitFor(/listening on (?:http:\/\/127\.0\.0\.1:(\d+)|\/)[^\n]*\n/, child.exited, () =>
       fateOf(child, output),
     );
-    return new Proxy(Number(line[1]), child, output);
+    return new Proxy(Number(line[1] ?? 0), child, output, start.args ?? []);
   }
 
   get pid(): number {

@@ -28,9 +28,16 @@ export type Wire = {
   socket: Socket;
 };
 
+/** A port on 127.0.0.1, or the path of a Unix socket. */
+export type Address = number | string;
+
 /** Connects and sends `bytes`, one character a byte. */
-export async function open(port: number, bytes = ""): Promise<Wire> {
-  const socket = connect({ port, host: "127.0.0.1", noDelay: true });
+export async function open(address: Address, bytes = ""): Promise<Wire> {
+  const where = typeof address === "string" ? `socket ${address}` : `port ${address}`;
+  const socket =
+    typeof address === "string"
+      ? connect({ path: address })
+      : connect({ port: address, host: "127.0.0.1", noDelay: true });
   const looking = new Set<() => void>();
   const look = (): void => looking.forEach((one) => one());
   const wire: Wire = {
@@ -55,7 +62,7 @@ export async function open(port: number, bytes = ""): Promise<Wire> {
     looking.add(one);
     one();
     try {
-      await within(held.promise, `${what} on the connection to port ${port}`, {
+      await within(held.promise, `${what} on the connection to ${where}`, {
         seen: () =>
           `${wire.received.length} bytes, at their end ${JSON.stringify(wire.received.slice(-500))}`,
         ...(seconds === undefined ? {} : { seconds }),
@@ -81,8 +88,8 @@ export async function open(port: number, bytes = ""): Promise<Wire> {
     look();
   });
   const connected = new Promise((resolve, reject) => socket.once("connect", resolve).once("error", reject));
-  await within(connected, `a connection to port ${port}`).catch(async (error: Error) => {
-    throw new Error(`${error.message}\n${await fateOfProxyOn(port)}`);
+  await within(connected, `a connection to ${where}`).catch(async (error: Error) => {
+    throw new Error(`${error.message}\n${await fateOfProxyOn(address)}`);
   });
   if (bytes !== "") wire.send(bytes);
   return wire;
@@ -91,8 +98,8 @@ export async function open(port: number, bytes = ""): Promise<Wire> {
 export type Answer = { status: number; fields: [name: string, value: string][]; body: string; raw: string };
 
 /** Sends one request and reads one whole answer (a Content-Length, chunks, or up to the end), then closes. */
-export async function roundTrip(port: number, request: string): Promise<Answer> {
-  const wire = await open(port, request);
+export async function roundTrip(address: Address, request: string): Promise<Answer> {
+  const wire = await open(address, request);
   await wire.until(/^HTTP\/1\.1 (?!1\d\d)[\s\S]*?\r\n\r\n/m);
   const end = () => parseAnswer(wire.received, wire.closed !== undefined);
   while (end() === undefined && wire.closed === undefined) {
