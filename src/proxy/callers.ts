@@ -9,7 +9,7 @@ import type { Refusal } from "./policy.ts";
 /** A client that may be served, in words for the log; undefined if nothing is known of it. */
 export type Caller = { by: string | undefined };
 
-type Connection = Pick<Bun.Server<undefined>, "requestIP">;
+type Connection = Pick<Bun.Server<undefined>, "requestIP" | "port">;
 
 export class Callers {
   readonly #allowed: ReadonlySet<number>;
@@ -41,16 +41,25 @@ export class Callers {
 
   /** Asks the kernel for every request: ports are used again, so nothing is remembered. */
   admit(request: Request, connection: Connection): Refusal | Caller {
-    // Null for a connection to the Unix socket, which its mode and group guard.
-    const address = this.#owners === undefined ? null : connection.requestIP(request);
-    const uid = address === null ? undefined : this.#owners!.ownerOf(address.port);
-    if (this.#allowed.size > 0 && address !== null && (uid === undefined || !this.#allowed.has(uid)))
+    // A Unix socket has no port; its mode and group guard it.
+    const isTcp = connection.port !== undefined;
+    const uid = isTcp ? this.#ownerOf(request, connection) : undefined;
+    if (isTcp && this.#allowed.size > 0 && (uid === undefined || !this.#allowed.has(uid)))
       return { ...USER_REFUSED, by: uid === undefined ? "a user that is not known any more" : `user ${uid}` };
     if (this.#token !== undefined) {
       if (!this.#token.matches(request.headers.get("authorization"))) return TOKEN_REFUSED;
       return { by: uid === undefined ? "token" : `user ${uid}, token` };
     }
     return { by: uid === undefined ? undefined : `user ${uid}` };
+  }
+
+  #ownerOf(request: Request, connection: Connection): number | undefined {
+    // Null once the client has reset the connection, whose request may be read all the same.
+    const client = connection.requestIP(request);
+    if (client === null) return undefined;
+    const uid = this.#owners?.ownerOf(client);
+    // Looked at again: had the client reset it in between, the port could have been another user's when the kernel was asked.
+    return connection.requestIP(request) === null ? undefined : uid;
   }
 }
 
