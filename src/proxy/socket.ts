@@ -2,7 +2,13 @@
 // proxy serves. A new proxy takes the path over while the old one still drains.
 
 import { PublishedFile, socketPlace } from "../files/published.ts";
-import { type Handlers, openServer, type Server } from "./bun-serve.ts";
+import {
+  type Connection,
+  type Handlers,
+  IDLE_TIMEOUT_SECONDS,
+  openServer,
+  type Server,
+} from "./bun-serve.ts";
 import { errorResponse } from "./error-response.ts";
 
 export class SocketListener {
@@ -33,10 +39,42 @@ export class SocketListener {
   #deferred(): Handlers {
     const notYet = (): Response => errorResponse(503, "busy", "the proxy is starting");
     return {
-      onResponses: (request, server) => this.#handlers?.onResponses(request, server) ?? notYet(),
+      onResponses: (request) =>
+        this.#handlers === undefined ? notYet() : withClock(request, this.#handlers.onResponses),
       onShutdown: (request, server) => this.#handlers?.onShutdown(request, server) ?? notYet(),
       onOther: (request) => this.#handlers?.onOther(request) ?? notYet(),
       onError: (error) => this.#handlers?.onError(error) ?? notYet(),
     };
+  }
+}
+
+/**
+ * Has the request answered as one on TCP, with a clock for the client's silence that is not Bun's: server.timeout() does nothing for a Unix
+ * socket (Bun 1.4.5). When the clock has run out, the exchange ends as if the client had left.
+ */
+async function withClock(request: Request, answer: Handlers["onResponses"]): Promise<Response> {
+  const silence = new AbortController();
+  const brokenOff = Promise.withResolvers<Response>();
+  let clock: Timer | undefined;
+  let isAnswered = false;
+  const runOut = (): void => {
+    silence.abort();
+    brokenOff.resolve(new Response(null, { status: 408, headers: { connection: "close" } }));
+  };
+  const timeout: Connection["timeout"] = (_request, seconds) => {
+    clearTimeout(clock);
+    if (seconds > 0 && !isAnswered) clock = setTimeout(runOut, 1000 * seconds);
+  };
+  const { signal } = request;
+  Object.defineProperty(request, "signal", { value: AbortSignal.any([signal, silence.signal]) });
+  timeout(request, IDLE_TIMEOUT_SECONDS);
+  try {
+    return await Promise.race([
+      answer(request, { port: undefined, requestIP: () => null, timeout }),
+      brokenOff.promise,
+    ]);
+  } finally {
+    isAnswered = true;
+    clearTimeout(clock);
   }
 }

@@ -79,8 +79,10 @@ export class Proxy {
   static async start(start: Start = {}): Promise<Proxy> {
     const child = spawn({ input: `${CANARY_KEY}\n`, ...start });
     const output = new Output(child.stderr);
-    const line = await output.waitFor(/listening on (?:http:\/\/127\.0\.0\.1:(\d+)|\/)[^\n]*\n/, child.exited, () =>
-      fateOf(child, output),
+    const line = await output.waitFor(
+      /listening on (?:http:\/\/127\.0\.0\.1:(\d+)|\/)[^\n]*\n/,
+      child.exited,
+      () => fateOf(child, output),
     );
     return new Proxy(Number(line[1] ?? 0), child, output, start.args ?? []);
   }
