@@ -1,8 +1,9 @@
 // A silence in the middle of an exchange, before the head and in the stream, however long.
 
 import { expect } from "bun:test";
+import { join } from "node:path";
 
-import { Proxy } from "./program.ts";
+import { Proxy, temporaryDirectory } from "./program.ts";
 import { type Connection, RawUpstream } from "./upstream.ts";
 import { HEAD, open, parseAnswer, STREAM } from "./wire.ts";
 
@@ -12,7 +13,7 @@ const REQUESTS = [
   `${HEAD}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`,
 ];
 
-/** Expects answers whole after `seconds` without a byte before the head, and as many in the middle. */
+/** Expects answers whole after `seconds` without a byte before the head, and as many in the middle, over TCP and over a Unix socket. */
 export async function expectQuietIsFine(seconds: number): Promise<void> {
   const quietBeforeHead = (connection: Connection): void => {
     setTimeout(() => connection.write(`${STREAM}2\r\nok\r\n0\r\n\r\n`), 1000 * seconds);
@@ -30,10 +31,15 @@ export async function expectQuietIsFine(seconds: number): Promise<void> {
   await Promise.all(
     exchanges.map(async ({ answer, body, request }) => {
       const upstream = new RawUpstream({ answer });
-      const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
-      const wire = await open(proxy.port, request);
-      await wire.until(/\r\n\r\nok$|\r\n0\r\n\r\n$/, seconds + 15);
-      expect(parseAnswer(wire.received, false)).toMatchObject({ status: 200, body });
+      const socket = join(temporaryDirectory(), "proxy.sock");
+      const proxy = await Proxy.start({
+        args: ["--port=0", `--socket=${socket}`, `--upstream-url=${upstream.url}`],
+      });
+      const wires = await Promise.all([proxy.port, socket].map((address) => open(address, request)));
+      for (const wire of wires) {
+        await wire.until(/\r\n\r\nok$|\r\n0\r\n\r\n$/, seconds + 15);
+        expect(parseAnswer(wire.received, false)).toMatchObject({ status: 200, body });
+      }
     }),
   );
 }

@@ -3,16 +3,17 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { join } from "node:path";
 
 import { until } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
 import { Proxy, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { chunk, open, REQUEST, roundTrip, STREAM, type Wire } from "../harness/wire.ts";
+import { type Address, chunk, open, REQUEST, roundTrip, STREAM, type Wire } from "../harness/wire.ts";
 
-test.skipIf(lacks("/proc without hidepid"))(
-  "300 idle connections on a proxy that may have 128 descriptors (needs /proc without hidepid)",
-  async () => {
+test.skipIf(lacks("/proc without hidepid")).each(["--port", "--socket"])(
+  "300 idle connections on a proxy that may have 128 descriptors, over %s (needs /proc without hidepid)",
+  async (flag) => {
     let event = (): void => {};
     const upstream = new RawUpstream({
       answer: (connection) => {
@@ -22,14 +23,17 @@ test.skipIf(lacks("/proc without hidepid"))(
       },
     });
     const launcher = ["sh", "-c", 'ulimit -n 128; exec "$0" "$@"'];
-    const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`], launcher });
-    const stream = await open(proxy.port, REQUEST);
+    const socket = join(temporaryDirectory(), "proxy.sock");
+    const listens = flag === "--port" ? "--port=0" : `--socket=${socket}`;
+    const proxy = await Proxy.start({ args: [listens, `--upstream-url=${upstream.url}`], launcher });
+    const address = flag === "--port" ? proxy.port : socket;
+    const stream = await open(address, REQUEST);
     await stream.until(/ok\r\n$/);
 
     const idle: Wire[] = [];
-    for (let count = 0; count < 300; count++) idle.push(await open(proxy.port));
+    for (let count = 0; count < 300; count++) idle.push(await open(address));
     await proxy.waitForLine(/no file descriptors left/);
-    const newcomer = await roundTrip(proxy.port, REQUEST);
+    const newcomer = await roundTrip(address, REQUEST);
     expect(newcomer.status).toBe(503);
     expect(JSON.parse(newcomer.body).error).toMatchObject({ type: "proxy_error", code: "overloaded" });
 
@@ -46,7 +50,7 @@ test.skipIf(lacks("/proc without hidepid"))(
 
     for (const wire of idle) wire.socket.destroy();
     upstream.answer = "HTTP/1.1 204 No Content\r\n\r\n";
-    expect(await statusOnceThereIsRoom(proxy.port)).toBe(204);
+    expect(await statusOnceThereIsRoom(address)).toBe(204);
   },
 );
 
@@ -112,10 +116,10 @@ function freePort(): number {
 }
 
 /** Of the first answer that is not 503: descriptors of connections that were closed are free a moment later. */
-async function statusOnceThereIsRoom(port: number): Promise<number> {
+async function statusOnceThereIsRoom(address: Address): Promise<number> {
   let status = 503;
   const isRoom = async (): Promise<boolean> => {
-    ({ status } = await roundTrip(port, REQUEST));
+    ({ status } = await roundTrip(address, REQUEST));
     return status !== 503;
   };
   await until(isRoom, "an answer other than 503");

@@ -1,8 +1,9 @@
 // Silence: fine in an exchange, not fine from a client whose request is not whole.
 
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
 
-import { Proxy } from "../harness/program.ts";
+import { Proxy, temporaryDirectory } from "../harness/program.ts";
 import { expectQuietIsFine } from "../harness/quiet.ts";
 import { RawUpstream } from "../harness/upstream.ts";
 import { HEAD, open, type Wire } from "../harness/wire.ts";
@@ -12,28 +13,42 @@ describe.concurrent("silence", () => {
 
   test("of a client whose request is not whole closes its connection, also when it trickles", async () => {
     const upstream = new RawUpstream();
-    const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
+    const socket = join(temporaryDirectory(), "proxy.sock");
+    const proxy = await Proxy.start({
+      args: ["--port=0", `--socket=${socket}`, `--upstream-url=${upstream.url}`],
+    });
     const trickle = async (wire: Wire, byte: string): Promise<void> => {
       while (wire.closed === undefined) {
         wire.send(byte);
         await Bun.sleep(1_000);
       }
     };
-    const silent = await open(proxy.port);
-    const inHead = await open(proxy.port, HEAD);
-    const inWholeBody = await open(proxy.port, `${HEAD}Content-Length: 100\r\n\r\nabc`);
-    const inStreamedBody = await open(proxy.port, `${HEAD}Content-Length: 1000000\r\n\r\nabc`);
-    const inChunk = await open(proxy.port, `${HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\nabc`);
-    const trickledHead = await open(proxy.port, `${HEAD}X-A: `);
-    const trickledBody = await open(proxy.port, `${HEAD}Content-Length: 100\r\n\r\n`);
-    void trickle(trickledHead, "a");
-    void trickle(trickledBody, "a");
-    const stuck = { silent, inHead, inWholeBody, inStreamedBody, inChunk, trickledHead, trickledBody };
+    const stuck: [name: string, wire: Wire][] = [];
+    for (const address of [proxy.port, socket]) {
+      const add = async (name: string, bytes?: string): Promise<Wire> => {
+        const wire = await open(address, bytes);
+        stuck.push([`${name} ${address}`, wire]);
+        return wire;
+      };
+      await add("silent");
+      await add("in the head", HEAD);
+      await add("in a whole body", `${HEAD}Content-Length: 100\r\n\r\nabc`);
+      await add("in a streamed body", `${HEAD}Content-Length: 1000000\r\n\r\nabc`);
+      await add("in a chunk", `${HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\nabc`);
+      void trickle(await add("trickled head", `${HEAD}X-A: `), "a");
+      void trickle(await add("trickled body", `${HEAD}Content-Length: 100\r\n\r\n`), "a");
+    }
     const since = performance.now();
-    for (const [name, wire] of Object.entries(stuck)) {
+    for (const [name, wire] of stuck) {
       await wire.untilClosed(50);
       expect(performance.now() - since, name).toBeLessThan(45_000);
+      // Nothing that could be taken for an answer of the upstream's.
+      expect(wire.received, name).toMatch(
+        /^(HTTP\/1\.1 408 [^\n]*\r\nConnection: close\r\n[\s\S]*\r\n\r\n)?$/,
+      );
     }
     expect(upstream.requests).toEqual([]);
+    // It is the client that is at fault, and no exchange has failed.
+    expect((await proxy.stop()).stderr).toMatch(/: 0 exchanges|\(0 failed\)/);
   });
 });

@@ -1,16 +1,20 @@
-// Which requests pass, on raw sockets: each refusal beside the neighbour that passes, and of those that pass all that the upstream got.
+// Which requests pass, on raw sockets: each refusal beside the neighbour that passes, and of those that pass all that the upstream got. Each is
+// sent to the port and to the Unix socket, and must come to the same.
 
 import { beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
 
-import { CANARY_KEY, Proxy } from "../harness/program.ts";
+import { CANARY_KEY, Proxy, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { roundTrip } from "../harness/wire.ts";
+import { type Address, roundTrip } from "../harness/wire.ts";
 
 const upstream = new RawUpstream();
+const socket = join(temporaryDirectory(), "proxy.sock");
 let proxy: Proxy;
 
 beforeAll(async () => {
-  proxy = await Proxy.start({ args: ["--http-shutdown", `--upstream-url=${upstream.url}`] });
+  const args = ["--port=0", `--socket=${socket}`, "--http-shutdown", `--upstream-url=${upstream.url}`];
+  proxy = await Proxy.start({ args });
 });
 
 type Request = { line?: string; host?: string | null; fields?: string[]; body?: string };
@@ -52,9 +56,19 @@ function asMap(fields: readonly [string, string][]): Record<string, string[]> {
 }
 
 async function exchange(wire: string) {
+  const overTcp = await exchangeOver(proxy.port, wire);
+  expect(withoutDate(await exchangeOver(socket, wire))).toEqual(withoutDate(overTcp));
+  return overTcp;
+}
+
+async function exchangeOver(address: Address, wire: string) {
   const before = upstream.requests.length;
-  const answer = await roundTrip(proxy.port, wire);
+  const answer = await roundTrip(address, wire);
   return { answer, received: upstream.requests.slice(before) };
+}
+
+function withoutDate(exchanged: Awaited<ReturnType<typeof exchangeOver>>): unknown {
+  return JSON.parse(JSON.stringify(exchanged).replace(/(Date: |"date",")[^"\\]*/g, "$1"));
 }
 
 type Passing = [name: string, request: Request, upstreamGets?: Record<string, string>];
