@@ -64,6 +64,41 @@ const ACCEPTED: [args: string[], options: Partial<Options>][] = [
   [["--log-level", "debug", "--log-json"], { logLevel: "debug", logJson: true }],
   [["--dump-dir=/tmp/d"], { dumpDir: "/tmp/d" }],
   [["--shutdown-timeout", "3600"], { shutdownTimeoutMs: 3_600_000 }],
+  // With a socket there is a port only if it is asked for.
+  [["--socket=/run/p/s"], { socket: "/run/p/s", port: undefined }],
+  [["--socket=a/../s"], { socket: `${process.cwd()}/s`, port: undefined }],
+  [["--socket=/run/p/s", "--port=0"], { socket: "/run/p/s", port: 0 }],
+  [[`--socket=/run/${"s".repeat(102)}`], { socket: `/run/${"s".repeat(102)}`, port: undefined }],
+  [
+    ["--socket=/run/p/s", "--socket-mode=660", "--socket-group=www"],
+    { socket: "/run/p/s", port: undefined, socketMode: 0o660, socketGroup: "www" },
+  ],
+  [["--socket=/run/p/s", "--socket-mode=0007"], { socket: "/run/p/s", port: undefined, socketMode: 0o007 }],
+  [["--allow-user=alice"], { allowUsers: ["alice"] }],
+  [["--allow-user", "61234", "--allow-user=bob"], { allowUsers: ["61234", "bob"] }],
+  [
+    ["--allow-user=alice", "--socket=/run/p/s", "--port=1"],
+    { allowUsers: ["alice"], socket: "/run/p/s", port: 1 },
+  ],
+  [["--client-token", "/run/p/t"], { clientToken: "/run/p/t" }],
+  [["--client-token=t"], { clientToken: `${process.cwd()}/t` }],
+  [
+    ["--client-token=/run/p/t", "--client-token-group=www"],
+    { clientToken: "/run/p/t", clientTokenGroup: "www" },
+  ],
+  [
+    ["--client-token=/run/p/t", "--socket=/run/p/s", "--server-info=/run/p/i"],
+    { clientToken: "/run/p/t", socket: "/run/p/s", serverInfo: "/run/p/i", port: undefined },
+  ],
+  [["--max-requests=1"], { maxRequests: 1 }],
+  [["--max-requests", "1000000000"], { maxRequests: 1_000_000_000 }],
+  [["--max-concurrent=1"], { maxConcurrent: 1 }],
+  [["--rate=1/s"], { rate: { count: 1, perMs: 1000 } }],
+  [["--rate", "60/m"], { rate: { count: 60, perMs: 60_000 } }],
+  [["--rate=999999999/h"], { rate: { count: 999_999_999, perMs: 3_600_000 } }],
+  [["--lifetime=1ms"], { lifetimeMs: 1 }],
+  [["--lifetime=90"], { lifetimeMs: 90_000 }],
+  [["--lifetime", "8760h"], { lifetimeMs: 8760 * 3_600_000 }],
 ];
 
 describe("accepted", () => {
@@ -81,7 +116,83 @@ const HELP_HINT = "responses-api-proxy: hint: responses-api-proxy --help shows a
 const DURATION_HINT =
   "responses-api-proxy: hint: give it as 500ms, 10s, 2m or 1h; a plain number is seconds\n";
 
+const RATE_HINT = "responses-api-proxy: hint: give it as 5/s, 60/m or 1000/h\n";
+const COUNTS = ["0", "-1", "1.5", "1e3", "0x10", " 1", "ten", "1000000001", "9999999999999999"];
+const RATES = [
+  "5/d",
+  "5",
+  "5/",
+  "/s",
+  "0/s",
+  "05/s",
+  "-1/s",
+  "1.5/s",
+  "5/S",
+  "5 /s",
+  "5/s/s",
+  "5/10s",
+  "1000000000/s",
+];
+const MODES = ["9", "66", "0668", "1660", "00660", "u=rw", "-1"];
+
 const REFUSED: [args: string[], error: string, hint?: string][] = [
+  ...["max-requests", "max-concurrent"].flatMap((flag) =>
+    COUNTS.map((count): [string[], string] => [
+      [`--${flag}=${count}`],
+      `--${flag} must be a whole number from 1 to 1000000000, got '${count}'`,
+    ]),
+  ),
+  ...RATES.map((rate): [string[], string, string] => [
+    [`--rate=${rate}`],
+    `--rate must be a number of requests per second, minute or hour, got '${rate}'`,
+    RATE_HINT,
+  ]),
+  ...["-1", "1.5", "8761h", "1d", "soon", "1 h"].map((duration): [string[], string, string] => [
+    [`--lifetime=${duration}`],
+    `--lifetime must be a duration of at most 8760h, got '${duration}'`,
+    DURATION_HINT,
+  ]),
+  ...MODES.map((mode): [string[], string] => [
+    ["--socket=/run/p/s", `--socket-mode=${mode}`],
+    `--socket-mode must be an octal mode such as 0660, got '${mode}'`,
+  ]),
+  [["--max-requests=1", "--max-requests=2"], "--max-requests is given more than once"],
+  [["--client-token=/run/p/t", "--client-token=/run/p/t"], "--client-token is given more than once"],
+  [["--allow-user"], "--allow-user needs a value"],
+  [["--allow-user=a", "--allow-user="], "--allow-user needs a value"],
+  [["--socket-mode=0660"], "--socket-mode requires --socket"],
+  [["--socket-group=www", "--port=1"], "--socket-group requires --socket"],
+  [["--client-token-group=www"], "--client-token-group requires --client-token"],
+  [
+    ["--allow-user=alice", "--socket=/run/p/s"],
+    "--allow-user is for TCP: who may connect to --socket is decided by its mode and group",
+    "responses-api-proxy: hint: give --port, too, or leave --allow-user out\n",
+  ],
+  ...(
+    [
+      ["socket", "client-token"],
+      ["socket", "server-info"],
+      ["client-token", "server-info"],
+    ] as const
+  ).map(([one, other]): [string[], string] => [
+    // The same file, written in two ways.
+    [`--${one}=/run/p/f`, `--${other}=/run/p/../p//f`],
+    "--socket, --client-token and --server-info must name different files",
+  ]),
+  [["--client-token=/token"], "--client-token must not be in / or /dev, got '/token'"],
+  [["--socket=/dev/s"], "--socket must not be in / or /dev, got '/dev/s'"],
+  [["--client-token=/run/p/"], "--client-token must name a file, got '/run/p/'"],
+  [["--client-token=-"], "--client-token must name a file, got '-'"],
+  [
+    ["--client-token=sk-proj-abcdef"],
+    "--client-token must name a file, and that looks like a key",
+    "responses-api-proxy: hint: treat that key as known to others on this host: every user can read arguments\n",
+  ],
+  [
+    [`--socket=/run/${"s".repeat(103)}`],
+    "--socket must have at most 107 bytes as an absolute path, got 108",
+    "responses-api-proxy: hint: clients could not connect to a longer one (unix(7))\n",
+  ],
   [["--prot", "1"], "unknown flag '--prot'", "responses-api-proxy: hint: did you mean --port?\n"],
   [
     ["--http-shutdwon"],
