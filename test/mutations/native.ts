@@ -455,6 +455,59 @@ const MUTATIONS: ByFile = {
       tests: ["service-manager"],
     },
   ],
+  "native/sockets/socket-owner.ts": [
+    {
+      promise: "the kernel is asked about the client's own address",
+      from: 'address.split(".").reduce((sum, byte) => sum * 256 + Number(byte), 0)',
+      to: "LOOPBACK + 0 * address.length",
+      tests: ["callers"],
+      only: "another address",
+    },
+    {
+      promise: "an end that is closed, or in TIME_WAIT, is not root's",
+      from: "const isOpen = reply[17] === ESTABLISHED && reply.readUInt32LE(84) !== 0;",
+      to: "const isOpen = true;",
+      tests: ["callers"],
+      only: "what the kernel says|close right after",
+    },
+    {
+      promise: "only a whole connection counts",
+      from: "const isOpen = reply[17] === ESTABLISHED && reply",
+      to: "const isOpen = reply",
+      tests: ["callers"],
+      only: "end of sending",
+    },
+    {
+      promise: "a socket without a process is nobody's",
+      from: "const isOpen = reply[17] === ESTABLISHED && reply.readUInt32LE(84) !== 0;",
+      to: "const isOpen = reply[17] === ESTABLISHED;",
+      tests: ["callers"],
+      only: "what the kernel says",
+      known: "a closed one is not ESTABLISHED on Linux 6.18 either",
+    },
+    {
+      promise: "what the kernel says is about what was asked",
+      from: "if (!this.#isOfAsked()) return undefined;",
+      to: "",
+      tests: ["callers"],
+      only: "what the kernel says",
+      known: "a socket that listens is not ESTABLISHED either",
+    },
+    {
+      promise: "the neighbour: an IPv6 socket for IPv4 is its user's",
+      from: "const isMapped = this.#reply[16] === AF_INET6;",
+      to: "const isMapped = false;",
+      tests: ["callers"],
+      only: "IPv6 socket",
+    },
+    {
+      promise: "whether the kernel can be asked is seen at the start",
+      from: 'if (this.#reply[17] !== LISTEN) throw new SystemCallError("sock_diag", ENOENT);',
+      to: "",
+      tests: ["callers"],
+      only: "what the kernel says",
+    },
+  ],
 };
 
 export default listed(MUTATIONS);
