@@ -152,7 +152,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "what an upstream does wrong is no bug of the proxy's",
-      from: "return isNamed && !(error instanceof SystemCallError) ? new UpstreamFault(error.code as string) : error;",
+      from: "return isNamed && !isOwn ? new UpstreamFault(error.code as string) : error;",
       to: "return error;",
       tests: ["answers"],
       only: "not HTTP",
@@ -265,6 +265,21 @@ const MUTATIONS: ByFile = {
       only: "nor",
     },
     {
+      promise: "the rules are asked before anything is forwarded",
+      from: 'if (refusal !== undefined) return refused(request, refusal);\n      const caller = callers.admit(request, server);\n      if ("code" in caller) return refused(request, caller);\n      const over',
+      to: 'const caller = callers.admit(request, server);\n      if ("code" in caller) return refused(request, caller);\n      const over',
+      tests: ["requests"],
+    },
+    {
+      promise: "GET /shutdown is refused unless it was allowed",
+      from: "options.httpShutdown ? refuseShutdown(request) : ROUTE_REFUSED",
+      to: "refuseShutdown(request)",
+      tests: ["life"],
+      only: "/shutdown",
+    },
+  ],
+  "src/proxy/bun-serve.ts": [
+    {
       promise: "it listens on 127.0.0.1 only",
       from: 'hostname: "127.0.0.1",',
       to: 'hostname: "0.0.0.0",',
@@ -273,7 +288,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "no other process has a share of the port",
-      from: "reusePort: false,",
+      from: "reusePort: false",
       to: "",
       tests: ["life"],
       only: "listening",
@@ -281,7 +296,7 @@ const MUTATIONS: ByFile = {
     { promise: "no source in an answer", from: "development: false,", to: "", tests: ["bugs"] },
     {
       promise: "a client that is silent in its request is left",
-      from: "idleTimeout: IDLE_TIMEOUT_SECONDS,",
+      from: 'idleTimeout: "unix" in where ? 0 : IDLE_TIMEOUT_SECONDS,',
       to: "idleTimeout: 0,",
       tests: ["quiet"],
       only: "not whole",
@@ -291,19 +306,6 @@ const MUTATIONS: ByFile = {
       from: "maxRequestBodySize: Number.MAX_SAFE_INTEGER,",
       to: "maxRequestBodySize: 1024 * 1024,",
       tests: ["transport"],
-    },
-    {
-      promise: "the rules are asked before anything is forwarded",
-      from: "if (refusal !== undefined) return refused(request, refusal);\n    const timer",
-      to: "const timer",
-      tests: ["requests"],
-    },
-    {
-      promise: "GET /shutdown is refused unless it was allowed",
-      from: "options.httpShutdown ? refuseShutdown(request) : ROUTE_REFUSED",
-      to: "refuseShutdown(request)",
-      tests: ["life"],
-      only: "/shutdown",
     },
     {
       promise: "an end that is not waited for longer than it was said",
@@ -316,8 +318,8 @@ const MUTATIONS: ByFile = {
   "src/proxy/overload.ts": [
     {
       promise: "who comes when no descriptor is left is turned away",
-      from: "const count = turnAway(listener, ANSWER);",
-      to: "const count = 1 + 0 * turnAway.length;",
+      from: "sum + turnAway(listener, ANSWER)",
+      to: "sum + 1 + 0 * turnAway.length",
       tests: ["full"],
       only: "300 idle",
     },
@@ -887,7 +889,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "only the proxy's port can be bound",
-      from: "bindPorts: [options.port],",
+      from: "bindPorts: options.port === undefined ? [] : [options.port],",
       to: "bindPorts: [...Array(65536).keys()],",
       tests: ["sandbox"],
       only: "taken the process over",
@@ -1039,35 +1041,10 @@ const MUTATIONS: ByFile = {
   ],
   "src/files/server-info.ts": [
     {
-      promise: "the way to the file is nobody else's",
-      from: "if (trusted.includes(found.uid)) return;",
-      to: "if (trusted.length > 0) return;",
-      tests: ["server-info"],
-    },
-    {
       promise: "a directory, a device or a socket is not replaced",
-      from: '["file", "symlink", "FIFO"].includes(found.kind)',
-      to: '["file", "symlink", "FIFO", "socket", "device"].includes(found.kind)',
+      from: 'mayReplace: ["file", "symlink", "FIFO"], mayBeOpen: true',
+      to: 'mayReplace: ["file", "symlink", "FIFO", "socket", "device"], mayBeOpen: true',
       tests: ["server-info"],
-    },
-    {
-      promise: "another's file is not removed",
-      from: "if (directory.find(name)?.identity === identity) directory.remove(name);",
-      to: "directory.remove(name);",
-      tests: ["server-info"],
-    },
-    {
-      promise: "nor one that has got the inode of ours",
-      from: "    return written;\n",
-      to: "    close(fd);\n    return written;\n",
-      tests: ["server-info"],
-      only: "running proxy",
-    },
-    {
-      promise: "nothing stays of a file that cannot be written",
-      from: "    directory.removeIfThere(temporary);\n",
-      to: "",
-      tests: ["disk"],
     },
     {
       promise: "who takes a running proxy's file is told whose",
@@ -1086,13 +1063,6 @@ const MUTATIONS: ByFile = {
       from: "return readText(`/proc/${pid}/comm`) === `${PROCESS_NAME}\\n`;",
       to: 'return readText(`/proc/${pid}/comm`) !== "";',
       tests: ["server-info", "status"],
-    },
-    {
-      promise: "nothing is made before the way is known to be good",
-      from: "    if (found !== undefined) refuseToReplace(path, found);\n  } catch",
-      to: "    void found;\n  } catch",
-      tests: ["server-info"],
-      known: "a first time: writeServerInfo asks again",
     },
   ],
   "src/run.ts": [
@@ -1152,13 +1122,13 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "the server-info file goes at once",
-      from: "  info?.remove();\n  await",
-      to: "  await",
+      from: "  info?.remove();\n  removeEarly",
+      to: "  removeEarly",
       tests: ["server-info"],
     },
     {
       promise: "no descriptor is wanting when no descriptor is left",
-      from: "  turnAwayWhenFull(server.port, server.closeIdle);\n",
+      from: "  turnAwayWhenFull(server.closeIdle);\n",
       to: "",
       tests: ["full"],
       only: "300 idle",
@@ -1503,6 +1473,26 @@ const MUTATIONS: ByFile = {
   ],
   "src/files/published.ts": [
     {
+      promise: "the way to the file is nobody else's",
+      from: "const stranger = strangerAt(found, trusted);",
+      to: "const stranger = strangerAt(found, [...trusted, found.uid]);",
+      tests: ["server-info", "client-token"],
+    },
+    {
+      promise: "nor one that has got the inode of ours",
+      from: "this.#identity = statusOf(held).identity;",
+      to: "this.#identity = statusOf(held).identity;\n    close(held);",
+      tests: ["server-info"],
+      only: "running proxy",
+    },
+    {
+      promise: "nothing is made before the way is known to be good",
+      from: "    directory.close();\n    refuseToReplace(place, found);",
+      to: "    directory.close();\n    void found;",
+      tests: ["server-info"],
+      known: "a first time: PublishedFile.create asks again",
+    },
+    {
       promise: "what has taken the file's place is not removed",
       from: "this.#directory.find(name)?.identity === this.#identity",
       to: "this.#directory.find(name) !== undefined",
@@ -1520,8 +1510,8 @@ const MUTATIONS: ByFile = {
       promise: "a file that cannot be finished leaves nothing",
       from: "        directory.removeIfThere(temporary);\n",
       to: "",
-      tests: ["client-token"],
-      only: "not in",
+      tests: ["client-token", "disk"],
+      only: "not in|disk|full",
     },
     {
       promise: "the file takes the place of a symlink or FIFO, and is not written through it",
