@@ -42,7 +42,7 @@ const definesOf = (cpu: string): string[] => [
   `--define=process.platform="linux"`,
 ];
 
-/** Compiles the program into `outfile`, for the processor `cpu`, around `runtime` or else around the Bun that runs this. Throws if that fails. */
+/** Compiles the program into `outfile` for the processor `cpu`, around `runtime` or else the Bun that runs this. Throws if that fails. */
 function compile(outfile: string, cpu: string = process.arch, runtime?: string): void {
   const around = runtime === undefined ? [] : [`--compile-executable-path=${runtime}`];
   run(["build", "src/main.ts", ...FLAGS, ...definesOf(cpu), ...around, `--outfile=${outfile}`]);
