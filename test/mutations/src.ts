@@ -142,7 +142,7 @@ const MUTATIONS: ByFile = {
       from: "const message = `internal error (${causeOf(error)}), details withheld`;",
       to: "const message = `internal error (${error}), details withheld`;",
       tests: ["answers"],
-      only: "bug of ours",
+      only: "bug in the proxy",
     },
     {
       promise: "a client that has left is no failure",
