@@ -19,8 +19,6 @@ export const FLAGS: readonly string[] = [
   "--no-compile-autoload-dotenv",
   "--no-compile-autoload-tsconfig",
   "--no-compile-autoload-package-json",
-  // The start is interpreted for longer, because it runs once; src/run.ts resets this.
-  "--compile-jit-policy=8",
   // --smol: a smaller heap. Strict: no `eval`. 64 KiB: the largest head of a request.
   "--compile-exec-argv=--smol --disallow-code-generation-from-strings=strict --max-http-header-size=65536",
 ];
