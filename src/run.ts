@@ -1,6 +1,6 @@
 // The life of the process after the second start: secure, read the key, serve, tell where, wait, end.
 
-import { replaceByNull } from "../native/files/descriptors.ts";
+import { replaceByNullDevice } from "../native/files/descriptors.ts";
 import * as terminal from "./base/terminal.ts";
 import { openDumpDirectory } from "./files/dump-directory.ts";
 import { writeServerInfo } from "./files/server-info.ts";
@@ -31,7 +31,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   const authorization = readKeyFromStandardInput(keyPages);
   // Not before: a handler could not run while read(2) waits, and without one these signals have their default effect.
   const ending = endings();
-  replaceByNull(0);
+  replaceByNullDevice(0);
   terminal.silenceRuntime();
 
   const upstream = new Upstream(options, authorization);

@@ -31,7 +31,7 @@ export function prepareServerInfo(path: string): void {
     throw cannotWrite(path, error);
   }
   const info = readServerInfo(path, rootAndSelf());
-  if ("reason" in info || !isProxy(info.pid)) return;
+  if ("reason" in info || !isProxyProcess(info.pid)) return;
   terminal.warning(
     `'${path}' names a proxy that is running (pid ${info.pid}, port ${info.port}): it is replaced`,
     [`end that proxy (kill ${info.pid}), or give each a --server-info file of its own`],
@@ -39,7 +39,7 @@ export function prepareServerInfo(path: string): void {
 }
 
 /** Whether the process is a proxy of this program, by the name that the second start gives it (harden.ts). */
-export function isProxy(pid: number): boolean {
+export function isProxyProcess(pid: number): boolean {
   try {
     return readText(`/proc/${pid}/comm`) === `${PROCESS_NAME}\n`;
   } catch (error) {

@@ -1,7 +1,7 @@
 // Which user the program runs as, and that it stays that user.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
-import { becomeUser, entriesOf, findUser, type User, userIds } from "../../native/process/credentials.ts";
+import { becomeUser, findUser, readEntries, type User, userIds } from "../../native/process/credentials.ts";
 import type { Status } from "../../native/process/proc-status.ts";
 import { causeOf, EXIT, UserError } from "../base/errors.ts";
 import type { Options } from "../input/options.ts";
@@ -17,7 +17,7 @@ export function userOf({ user: nameOrUid }: Options): User | undefined {
 
 function resolveUser(nameOrUid: string): User {
   const user = findUser(nameOrUid);
-  if (user === undefined && entriesOf("/etc/passwd").every(([name]) => name === "")) {
+  if (user === undefined && readEntries("/etc/passwd").every(([name]) => name === "")) {
     throw new UserError(`--user '${nameOrUid}' cannot be looked up: /etc/passwd has no users`, EXIT.usage, [
       "give the number of a user, e.g. --user=61234",
     ]);

@@ -3,7 +3,7 @@
 
 import { libc, SystemCallError } from "../../native/ffi/libc.ts";
 import { duplicate } from "../../native/files/descriptors.ts";
-import { findListener, turnAway } from "../../native/sockets/listener.ts";
+import { findListener, refusePending } from "../../native/sockets/listener.ts";
 import * as terminal from "../base/terminal.ts";
 import { SERVER } from "../base/version.ts";
 import { errorBody } from "./error-response.ts";
@@ -28,7 +28,7 @@ export function turnAwayWhenFull(port: number, closeIdle: () => void): void {
       return;
     }
     libc.close(spare);
-    const count = turnAway(listener, ANSWER);
+    const count = refusePending(listener, ANSWER);
     spare = duplicateIfPossible();
     if (count > 0) warnOfFull();
   };

@@ -154,8 +154,8 @@ const MUTATIONS: ByFile = {
       promise: "what an upstream does wrong is no bug of the proxy's",
       from: "return isNamed && !(error instanceof SystemCallError) ? new UpstreamFault(error.code as string) : error;",
       to: "return error;",
-      tests: ["answers"],
-      only: "not HTTP",
+      tests: ["transport"],
+      only: "the upstream breaks off",
     },
   ],
   "src/proxy/body.ts": [
@@ -246,6 +246,7 @@ const MUTATIONS: ByFile = {
       from: "&& now - closedAt < BUSY_MS",
       to: "",
       tests: ["slow/quiet"],
+      only: "waits for a next request",
       known: "it shows after ten minutes of requests without a pause of 45 s",
     },
   ],
@@ -302,8 +303,8 @@ const MUTATIONS: ByFile = {
   "src/proxy/overload.ts": [
     {
       promise: "who comes when no descriptor is left is turned away",
-      from: "const count = turnAway(listener, ANSWER);",
-      to: "const count = 1 + 0 * turnAway.length;",
+      from: "const count = refusePending(listener, ANSWER);",
+      to: "const count = 1 + 0 * refusePending.length;",
       tests: ["full"],
       only: "300 idle",
     },
@@ -450,7 +451,7 @@ const MUTATIONS: ByFile = {
     // The first start.
     {
       promise: "the first start is closed to others",
-      from: "  forbidInspection();\n",
+      from: "  makeUndumpable();\n",
       to: "",
       tests: ["first-start"],
     },
@@ -463,7 +464,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a proxy that is no URL ends the start",
-      from: "  refuseUnclearProxy(environment);\n",
+      from: "  refuseUnclearProxyVariable(environment);\n",
       to: "",
       tests: ["hostile"],
       only: "no URL",
@@ -569,7 +570,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "the caller's descriptors stay behind",
-      from: "    closeOthersOnExec();\n",
+      from: "    closeInheritedOnExec();\n",
       to: "",
       tests: ["secrecy"],
       only: "descriptors",
@@ -584,24 +585,24 @@ const MUTATIONS: ByFile = {
     // The second start.
     {
       promise: "that others could look in at its beginning is asked before it is closed",
-      from: "const wasOpen = isOpenToInspection();",
-      to: "forbidInspection();\n  const wasOpen = isOpenToInspection();",
+      from: "const wasDumpable = isDumpable();",
+      to: "makeUndumpable();\n  const wasDumpable = isDumpable();",
       tests: ["kernel", "namespace"],
       only: "executes no copies|own namespace",
     },
     {
       promise: "it does not start if it stays dumpable",
-      from: 'if (!forbidInspection()) throw unprotected("the process cannot be made undumpable");',
-      to: "void forbidInspection();",
+      from: 'if (!makeUndumpable()) throw unprotected("the process cannot be made undumpable");',
+      to: "void makeUndumpable();",
       tests: ["kernel"],
       only: "dumpable",
     },
     {
       promise: "the second start is closed to others",
-      from: "if (!forbidInspection()) throw",
-      to: "if (!forbidInspection) throw",
-      tests: ["hostile", "kernel", "memory-lock", "secrecy"],
-      only: "forged|dumpable",
+      from: "if (!makeUndumpable()) throw",
+      to: "if (!makeUndumpable) throw",
+      tests: ["kernel"],
+      only: "dumpable",
     },
     {
       promise: "it does not start under a tracer",
@@ -612,7 +613,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "status and --server-info know a proxy by its name",
-      from: "  nameProcess(PROCESS_NAME);\n",
+      from: "  setProcessName(PROCESS_NAME);\n",
       to: "",
       tests: ["secrecy", "server-info"],
       only: "limits and flags|running proxy",
@@ -654,7 +655,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "whether the process is closed to the owner of its namespace is told",
-      from: "    checkNamespace({ wasOpen }),\n",
+      from: "    checkNamespace({ wasDumpable }),\n",
       to: "",
       tests: ["namespace"],
     },
@@ -713,8 +714,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "it does not start without /dev/null",
-      from: "    checkNull();\n",
-      to: "    void checkNull;\n",
+      from: "    checkNullDevice();\n",
+      to: "    void checkNullDevice;\n",
       tests: ["host"],
       only: "no start, and the file is named",
     },
@@ -760,15 +761,15 @@ const MUTATIONS: ByFile = {
   "src/lockdown/file.ts": [
     {
       promise: "that the first start was open is told",
-      from: "if (!isCopy() || startedByRoot) return { id, held };",
+      from: "if (!runsFromCopy() || startedByRoot) return { id, held };",
       to: "return { id, held };",
       tests: ["copy", "sandbox"],
       only: "lies|--strict",
     },
     {
       promise: "that the second start was open is told",
-      from: "  if (!wasOpen) {\n",
-      to: "  if (wasOpen || !wasOpen) {\n",
+      from: "  if (!wasDumpable) {\n",
+      to: "  if (wasDumpable || !wasDumpable) {\n",
       tests: ["kernel"],
       only: "executes no copies",
     },
@@ -798,8 +799,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a user namespace whose owner can look in is told",
-      from: "if (!isOpenToNamespaceOwner({ isReadable: wasOpen }))",
-      to: "if (isOpenToNamespaceOwner)",
+      from: "if (!isReadableByNamespaceOwner({ isReadable: wasDumpable }))",
+      to: "if (isReadableByNamespaceOwner)",
       tests: ["namespace"],
     },
   ],
@@ -845,8 +846,8 @@ const MUTATIONS: ByFile = {
   "src/lockdown/sandbox.ts": [
     {
       promise: "that Landlock holds is tried",
-      from: 'return (reason === EROFS ? whyNotOpened("/dev/zero", O_RDWR) : reason) === EACCES;',
-      to: 'return reason !== EROFS || whyNotOpened("/dev/zero", O_RDWR) === EACCES;',
+      from: 'return (reason === EROFS ? openErrno("/dev/zero", O_RDWR) : reason) === EACCES;',
+      to: 'return reason !== EROFS || openErrno("/dev/zero", O_RDWR) === EACCES;',
       tests: ["kernel"],
       only: "asked and not used",
     },
@@ -894,8 +895,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "no memory becomes executable",
-      from: "const mdwe = forbidExecutableGain();",
-      to: "const mdwe = forbidExecutableGain.length === 0;",
+      from: "const mdwe = forbidNewExecutableMemory();",
+      to: "const mdwe = forbidNewExecutableMemory.length === 0;",
       tests: ["kernel"],
       only: "PR_SET_MDWE",
     },
@@ -1048,6 +1049,7 @@ const MUTATIONS: ByFile = {
       to: "    close(fd);\n    return written;\n",
       tests: ["server-info"],
       only: "running proxy",
+      known: "ext4 gives an inode again after seconds only, and other processes may be faster",
     },
     {
       promise: "nothing stays of a file that cannot be written",
@@ -1057,13 +1059,13 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "who takes a running proxy's file is told whose",
-      from: 'if ("reason" in info || !isProxy(info.pid)) return;',
+      from: 'if ("reason" in info || !isProxyProcess(info.pid)) return;',
       to: "return;",
       tests: ["server-info"],
     },
     {
       promise: "the neighbour: the file of a proxy that is gone is taken without a word",
-      from: 'if ("reason" in info || !isProxy(info.pid)) return;',
+      from: 'if ("reason" in info || !isProxyProcess(info.pid)) return;',
       to: 'if ("reason" in info) return;',
       tests: ["server-info"],
     },
@@ -1091,7 +1093,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "the pipe of the key is given back",
-      from: "  replaceByNull(0);\n",
+      from: "  replaceByNullDevice(0);\n",
       to: "",
       tests: ["secrecy", "key-file"],
       only: "inherited|no descriptor",
@@ -1176,7 +1178,7 @@ const MUTATIONS: ByFile = {
       from: "/HTTPResponse|Malformed|",
       to: "/",
       tests: ["answers"],
-      only: "not HTTP",
+      only: "another protocol|not HTTP",
     },
   ],
   "src/base/terminal.ts": [
