@@ -235,13 +235,6 @@ const MUTATIONS: ByFile = {
       only: "busy",
     },
     {
-      promise: "a request puts the closing off",
-      from: "    askedAt = performance.now();\n",
-      to: "",
-      tests: ["slow/quiet"],
-      only: "busy",
-    },
-    {
       promise: "a proxy that is never quiet closes them as well",
       from: "&& now - closedAt < BUSY_MS",
       to: "",
@@ -1240,6 +1233,13 @@ const MUTATIONS: ByFile = {
       from: "starts) && reachesUpstream ?",
       to: "starts) ?",
       tests: ["doctor-upstream"],
+    },
+    {
+      promise: "doctor leaves the key where it is",
+      from: "    keyPages.wipe();\n",
+      to: '    keyPages.wipe();\n    require("node:fs").readSync(0, Buffer.alloc(1));\n',
+      tests: ["doctor"],
+      only: "standard input",
     },
     {
       promise: "doctor goes through the first start as well",
