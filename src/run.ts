@@ -26,7 +26,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   if (options.strict) refuseGaps(protections);
   ignoreUserSignal();
 
-  // Started while the key is awaited, and complete before anybody can connect: with no descriptor left it would end the program.
+  // fetch's thread is started while the key is awaited, and before listening: started later, with no descriptor left, it would end the program.
   const thread = Upstream.startThread();
   const authorization = readKeyFromStandardInput(keyPages);
   // Not before: a handler could not run while read(2) waits, and without one these signals have their default effect.

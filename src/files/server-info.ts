@@ -38,7 +38,7 @@ export function prepareServerInfo(path: string): void {
   );
 }
 
-/** Whether the process is a proxy of this program, by the name that the second start gives it (harden.ts). */
+/** Whether the process is a proxy of this program, by the name that the second start gives it. */
 export function isProxyProcess(pid: number): boolean {
   try {
     return readText(`/proc/${pid}/comm`) === `${PROCESS_NAME}\n`;

@@ -15,7 +15,7 @@ const SELF = "/proc/self/exe";
 /** `wasDumpable`: other processes of this user could look into this one when it began (execve(2): its file can be read). */
 export function checkFile(start: { wasDumpable: boolean; startedByRoot: boolean }): Protection[] {
   const readable = checkReadable(start);
-  // The installation that mends this one mends the other.
+  // If the file is readable, its owners are not looked at: the recommended installation mends both.
   return readable.gap === undefined && !runsFromCopy() ? [readable, checkOwners(readLink(SELF))] : [readable];
 }
 

@@ -32,7 +32,7 @@ import { becomeOrRefuse, userOf, verifyUser } from "./user.ts";
  * survive execve are applied here, so that they hold for every thread of the next process. Throws UserError.
  */
 export function firstStart(words: readonly string[], options: Options, environment: Environment): never {
-  // 1. Close this process to others of its user: its standard input is the pipe that the key comes through.
+  // 1. No ptrace, no /proc/PID/mem: other processes of this user could take the key's pipe, which is standard input. The execve below undoes it.
   makeUndumpable();
   // 2. What other users must read is readable, whatever the caller's umask is. The proxy has no chmod(2) left.
   process.umask(0o022);
@@ -75,7 +75,7 @@ export type Secured = { protections: Protection[]; keyPages: SecretPages };
  */
 export function secondStart(options: Options): Secured {
   const wasDumpable = isDumpable();
-  // 1. Close the process to others. First, because until here a process of the same user could open /proc/PID/mem if the file is readable.
+  // 1. No ptrace, no /proc/PID/mem, for good. First, because if the file is readable they were possible until here.
   if (!makeUndumpable()) throw unprotected("the process cannot be made undumpable");
   const status = ownStatus();
   // 2. The first start must have become the user for good.
@@ -125,7 +125,9 @@ function describeKeyPages({ missing }: SecretPages): Protection {
     id: "key-pages",
     gap: {
       message: `${missing.join(", ")} failed for the pages that the key is read into`,
-      hints: ["RLIMIT_MEMLOCK must be 16 KiB at least, and the kernel 4.14"],
+      hints: [
+        "RLIMIT_MEMLOCK must allow 16 KiB (two pages, if those are larger), and the kernel must be 4.14 or later",
+      ],
     },
   };
 }

@@ -50,9 +50,10 @@ export function listen(
   };
   const noteRequest = closeWhenIdle(() => server.closeIdleConnections());
   const onResponses = (request: Request, server: Bun.Server<undefined>): Response | Promise<Response> => {
-    noteRequest();
     const refusal = refuseExchange(request);
     if (refusal !== undefined) return refused(request, refusal);
+    // Not for a refused request: a web page could put off the closing of idle connections.
+    noteRequest();
     const timer = {
       run: () => server.timeout(request, IDLE_TIMEOUT_SECONDS),
       stop: () => server.timeout(request, NO_TIMEOUT),

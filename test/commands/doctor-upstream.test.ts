@@ -154,7 +154,9 @@ describe("an upstream that cannot be reached", () => {
       "the upstream's answer could not be read (Malformed_HTTP_Response)",
     );
     const gone = new RawUpstream({ answer: (connection) => connection.end() });
-    expect(await whyNot(gone.url)).toBe("the upstream broke off before it answered (ECONNRESET)");
+    expect(await whyNot(gone.url)).toBe(
+      "the upstream broke off before its answer could be passed on (ECONNRESET)",
+    );
   });
 
   test("because it is silent: given up after 5 s, whether it should speak TLS or HTTP, and not after 2", async () => {

@@ -274,8 +274,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "the rules are asked before anything is forwarded",
-      from: "if (refusal !== undefined) return refused(request, refusal);\n    const timer",
-      to: "const timer",
+      from: "const refusal = refuseExchange(request);\n    if (refusal !== undefined) return refused(request, refusal);",
+      to: "void refuseExchange(request);",
       tests: ["requests"],
     },
     {

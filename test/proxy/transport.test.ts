@@ -191,7 +191,7 @@ describe("the upstream breaks off", () => {
     socket.write(STREAM + chunk("ok"));
     await wire.until(/ok\r\n$/);
     socket.resetAndDestroy();
-    await wire.untilClosed();
+    expect(await wire.untilClosed()).toBe("reset");
     expect(wire.received).toEndWith("ok\r\n");
     // What Bun itself prints about this does not appear.
     expect((await proxy.stop()).stderr).not.toContain("TypeError");

@@ -43,7 +43,8 @@ function withoutStartWarnings(lines: string[]): string[] {
 }
 
 describe("--log-level", () => {
-  const FAILURE = "responses-api-proxy: error: exchange failed: the upstream broke off before it answered";
+  const FAILURE =
+    "responses-api-proxy: error: exchange failed: the upstream broke off before its answer could be passed on";
   const TOTALS = /^responses-api-proxy: ended after \d s: 2 exchanges \(1 failed\), 1 refused$/;
 
   test("info, the default: the start, failures, the totals; no exchange that succeeded", async () => {
