@@ -303,7 +303,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "one descriptor is kept for turning away",
-      from: "    libc.close(spare);\n",
+      from: "    close(spare);\n",
       to: "",
       tests: ["full"],
       only: "300 idle",
