@@ -860,8 +860,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "only the upstream's port can be connected to",
-      from: "connectPorts: [DNS_PORT, portOf(options.upstreamUrl),",
-      to: "connectPorts: [...Array(65536).keys(), DNS_PORT, portOf(options.upstreamUrl),",
+      from: "connectPorts: [\n        DNS_PORT,",
+      to: "connectPorts: [\n        ...Array(65536).keys(),\n        DNS_PORT,",
       tests: ["sandbox"],
       only: "taken the process over",
     },
