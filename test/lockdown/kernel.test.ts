@@ -109,7 +109,7 @@ describe.skipIf(lacks("root"))("a kernel (needs root)", () => {
       { mlock: "EPERM", "madvise 2=16": "EINVAL", "madvise 2=18": "EINVAL" },
       "key-pages",
       "mlock, MADV_DONTDUMP, MADV_WIPEONFORK failed for the pages that the key is read into",
-      "RLIMIT_MEMLOCK must be 16 KiB at least, and the kernel 4.14",
+      "RLIMIT_MEMLOCK must allow 16 KiB (two pages, if those are larger), and the kernel must be 4.14 or later",
       /^landlock\(abi \d+\)\+seccomp\+mdwe$/,
     ],
   ];
