@@ -1,6 +1,6 @@
-// A program of bench/programs/ in a process of its own, which is asked one thing at a time and answers each.
+// A program of bench/programs/ in a process of its own, which is asked one question at a time: both sides.
 
-import { start } from "./children.ts";
+import { start } from "./processes.ts";
 
 export class Helper {
   readonly #child;
@@ -13,18 +13,21 @@ export class Helper {
       stdout: "ignore",
       stderr: "inherit",
       ipc: ({ id, answer }: { id: number; answer: unknown }) => {
-        // An answer that came too late is nobody's any more.
+        // An answer that comes too late is for an earlier question.
         if (id === this.#asked) this.#answer?.resolve(answer);
       },
     } as const);
-    void this.#child.exited.then(() => this.#answer?.reject(new Error(`${program} ended`)));
+    void this.#child.exited.then(() => this.#answer?.reject(new Error(`${program} exited`)));
   }
 
-  /** Sends `message` and resolves with the answer; throws where there is none in time, or it says what went wrong. */
-  async ask<Answer>(message: object, timeoutMs = 15_000): Promise<Answer> {
+  /** Asks for `question.do` and returns the answer. Throws if there is none in time, or with what went wrong. */
+  async ask<Answer>(
+    question: { do: string; [parameter: string]: unknown },
+    timeoutMs = 15_000,
+  ): Promise<Answer> {
     const answer = (this.#answer = Promise.withResolvers<unknown>());
     const timeout = setTimeout(() => answer.reject(new Error(`no answer in ${timeoutMs} ms`)), timeoutMs);
-    this.#child.send({ ...message, id: ++this.#asked });
+    this.#child.send({ ...question, id: ++this.#asked });
     try {
       const received = (await answer.promise) as Answer & { error?: string };
       if (received.error !== undefined) throw new Error(received.error);
@@ -33,4 +36,26 @@ export class Helper {
       clearTimeout(timeout);
     }
   }
+}
+
+type Question = { do: string; id: number };
+
+/** In the helper: answers each question with what the handler of its name returns. Exits with the process that asks. */
+export function answerQuestions(
+  handlers: Record<string, (question: never) => object | Promise<object>>,
+): void {
+  process.on("message", async (question: Question) => {
+    const { id } = question;
+    try {
+      process.send!({ id, answer: await handlers[question.do]!(question as never) });
+    } catch (error) {
+      process.send!({ id, answer: { error: String(error) } });
+    }
+  });
+  process.on("disconnect", () => process.exit(0));
+}
+
+/** Milliseconds on a clock that all processes of the machine share, with a resolution of microseconds. */
+export function now(): number {
+  return performance.timeOrigin + performance.now();
 }

@@ -1,26 +1,35 @@
-// Measures the program side by side with what one would use instead, and writes the table. Usage: see arguments.ts.
+// Measures the program side by side with what one would use instead: `npm run bench -- [--quick] [--only BLOCK[,BLOCK]]`, as root.
+// A whole run, with neither of the flags, replaces the files in bench/results.
 
-import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
 
-import { readArguments } from "./arguments.ts";
-import type { Block } from "./bench.ts";
 import { bulk } from "./blocks/bulk.ts";
-import { connections } from "./blocks/connections.ts";
 import { events, firstByte } from "./blocks/events.ts";
-import { requests, tls } from "./blocks/requests.ts";
+import { connections, requests, tls } from "./blocks/requests.ts";
 import { starts } from "./blocks/start.ts";
-import { endEverythingAtExit, run, temporaryDirectory } from "./children.ts";
-import { describeMachine } from "./machine.ts";
-import { makeSite } from "./peers.ts";
+import { type Bench, makeSite } from "./peers.ts";
 import { drawConnections } from "./plot.ts";
-import { type Report, toMarkdown, toTable } from "./report.ts";
+import { endEverythingAtExit, run, temporaryDirectory } from "./processes.ts";
+import { describeMachine, toMarkdown, toTable } from "./report.ts";
 import { requireRoot, requireTools } from "./requirements.ts";
 import type { Row } from "./rows.ts";
 import { startUpstreams } from "./upstream.ts";
 
-const BLOCKS: Block[] = [requests, tls, events, firstByte, bulk, starts, connections];
-const RESULTS = join(import.meta.dir, "results");
+/** Groups of rows that are measured together. */
+const BLOCKS: Record<string, (bench: Bench) => Promise<Row[]>> = {
+  requests,
+  tls,
+  events,
+  "first-byte": firstByte,
+  bulk,
+  start: starts,
+  connections,
+};
+const USAGE = `npm run bench -- [--quick] [--only BLOCK[,BLOCK]]; blocks: ${Object.keys(BLOCKS).join(", ")}`;
+const PROJECT = resolve(import.meta.dir, "..");
+const RESULTS = join(PROJECT, "bench/results");
 
 endEverythingAtExit();
 try {
@@ -32,47 +41,43 @@ try {
 }
 
 async function main(): Promise<void> {
-  const settings = readArguments(
-    process.argv.slice(2),
-    BLOCKS.map(({ id }) => id),
-  );
+  const { values } = parseArgs({
+    options: {
+      only: { type: "string", multiple: true, default: [] },
+      quick: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) return console.log(USAGE);
+  const only = values.only.flatMap((names) => names.split(","));
+  const unknown = only.find((name) => !(name in BLOCKS));
+  if (unknown !== undefined) throw new Error(`unknown block '${unknown}': ${USAGE}`);
   requireRoot();
-  await run([process.execPath, "packaging/build.ts"], { cwd: join(import.meta.dir, "..") });
-  const started = performance.now();
+  await run([process.execPath, "packaging/build.ts"], { cwd: PROJECT });
+  const minutes = clock();
   const machine = describeMachine();
   const tools = await requireTools();
   const directory = temporaryDirectory();
   const site = makeSite(directory, tools);
   const upstreams = await startUpstreams(tools.nginx, directory);
+  const thoroughness = values.quick ? { rounds: 1, seconds: 1 } : { rounds: 3, seconds: 1.5 };
   const rows: Row[] = [];
-  for (const block of BLOCKS) {
-    if (settings.only.length > 0 && !settings.only.includes(block.id)) continue;
-    console.error(`${minutesSince(started).toFixed(1)} min: ${block.id}`);
-    rows.push(...(await block.measure({ settings, site, upstreams })));
+  for (const [name, measure] of Object.entries(BLOCKS)) {
+    if (only.length > 0 && !only.includes(name)) continue;
+    console.error(`${minutes().toFixed(1)} min: ${name}`);
+    rows.push(...(await measure({ ...thoroughness, site, upstreams })));
   }
   await upstreams.stop();
   console.log(toTable(rows));
-  // A part, or a single round, is for looking at; what is kept is whole.
-  if (settings.only.length > 0 || settings.rounds < 3) return;
-  await keep({
-    date: new Date().toISOString().slice(0, 10),
-    minutes: minutesSince(started),
-    rounds: settings.rounds,
-    machine,
-    versions: tools.versions,
-    rows,
-  });
-}
-
-async function keep(report: Report): Promise<void> {
-  mkdirSync(RESULTS, { recursive: true });
-  writeFileSync(join(RESULTS, "latest.json"), `${JSON.stringify(report, null, 2)}\n`);
+  if (only.length > 0 || values.quick) return;
+  const { rounds } = thoroughness;
+  const report = { minutes: minutes(), rounds, machine, versions: tools.versions, rows };
   writeFileSync(join(RESULTS, "latest.md"), toMarkdown(report));
-  writeFileSync(join(RESULTS, "connections.svg"), drawConnections(report.rows));
-  // The gate looks at their format, too.
-  await run([process.execPath, "fmt", RESULTS], { cwd: join(import.meta.dir, "..") });
+  writeFileSync(join(RESULTS, "connections.svg"), drawConnections(rows));
+  await run([process.execPath, "fmt", RESULTS], { cwd: PROJECT });
 }
 
-function minutesSince(started: number): number {
-  return (performance.now() - started) / 60_000;
+function clock(): () => number {
+  const started = performance.now();
+  return () => (performance.now() - started) / 60_000;
 }

@@ -3,31 +3,32 @@
 import { chmodSync, closeSync, copyFileSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import { end, start } from "./children.ts";
-import { startHaproxy } from "./haproxy.ts";
-import { peerConfiguration, startNginx } from "./nginx.ts";
-import { freePort } from "./ports.ts";
-import { groupMembers } from "./proc.ts";
+import { end, freePort, groupMembers, start } from "./processes.ts";
+import { type Server, startHaproxy, startNginxProxy } from "./proxies.ts";
 import type { Tools } from "./requirements.ts";
+import type { Upstreams } from "./upstream.ts";
 
-export const PEERS = ["direct", "ours", "codex", "nginx", "HAProxy"] as const;
-export const TLS_PEERS = ["direct", "ours", "codex", "nginx", "HAProxy"] as const;
+export const PROXIES = ["ours", "codex", "nginx", "HAProxy"];
+export const PEERS = ["direct", ...PROXIES];
 
-/** The proxies' key, which no other text contains by chance. */
+/** The key of the proxies. No other text contains it by chance. */
 export const KEY = `sk-bench-${"0123456789abcdefghijklmnopqrstuvwxyzABCDEF".repeat(2)}`;
 
-export type Running = {
+export type Peer = {
   /** Where requests go. */
   url: string;
-  /** The processes of the peer; none of the direct connection. */
+  /** The processes of the peer; a direct connection has none. */
   pids: () => number[];
   stop: () => Promise<void>;
 };
 
-/** Where everything lies that peers need: ca.crt, the key in a file, the program's copy. */
+/** Where everything is that peers need: ca.crt, the key in a file, a copy of the program. */
 export type Site = { directory: string; tools: Tools; program: string; keyFile: string };
 
-/** Lays out a directory: the program as a host would have it installed (root's, mode 0711), and the key. */
+/** What each block of measurements gets. A figure is the median of `rounds`; a run of the load takes `seconds`. */
+export type Bench = { rounds: number; seconds: number; site: Site; upstreams: Upstreams };
+
+/** Makes the site: the program as a host has it installed (root's, mode 0711), and the key. */
 export function makeSite(directory: string, tools: Tools): Site {
   const program = join(directory, "responses-api-proxy");
   copyFileSync(resolve(import.meta.dir, "../dist/responses-api-proxy"), program);
@@ -37,51 +38,59 @@ export function makeSite(directory: string, tools: Tools): Site {
   return { directory, tools, program, keyFile };
 }
 
-/** Starts a peer that forwards to `upstream`. Throws with the reason where it cannot be. */
-export async function startPeer(name: string, upstream: URL, site: Site): Promise<Running> {
+/** Starts the peers, hands them to `measure` by name, and ends them. The name of one that could not be started throws why. */
+export async function withPeers<Result>(
+  names: readonly string[],
+  upstream: URL,
+  site: Site,
+  measure: (peerOf: (name: string) => Peer) => Promise<Result>,
+): Promise<Result> {
+  const peers = new Map<string, Peer | Error>();
+  try {
+    for (const name of names)
+      peers.set(name, await startPeer(name, upstream, site).catch((error: Error) => error));
+    return await measure((name) => {
+      const peer = peers.get(name)!;
+      if (peer instanceof Error) throw peer;
+      return peer;
+    });
+  } finally {
+    for (const peer of peers.values()) if (!(peer instanceof Error)) await peer.stop();
+  }
+}
+
+/** Starts a peer that forwards to `upstream`. Throws why it cannot be started. */
+export async function startPeer(name: string, upstream: URL, site: Site): Promise<Peer> {
+  if (name === "direct") return { url: upstream.href, pids: () => [], stop: async () => {} };
   const reason = site.tools.absent.get(name);
   if (reason !== undefined) throw new Error(reason);
-  if (name === "direct") return { url: upstream.href, pids: () => [], stop: async () => {} };
   const { port, group, stop } = await startProxy(name, upstream, site);
   return { url: `http://127.0.0.1:${port}/v1/responses`, pids: () => groupMembers(group), stop };
 }
 
-type Started = { port: number; group: number; stop: () => Promise<void> };
+type Proxy = Server & { port: number };
 
-async function startProxy(name: string, upstream: URL, site: Site): Promise<Started> {
+async function startProxy(name: string, upstream: URL, site: Site): Promise<Proxy> {
   const { directory, tools, program } = site;
+  if (name === "ours") return startWithServerInfo([program], upstream, site);
+  if (name === "codex") return startWithServerInfo([tools.codex!, "responses-api-proxy"], upstream, site);
   const port = freePort();
-  switch (name) {
-    case "nginx": {
-      const configuration = peerConfiguration(port, upstream, KEY);
-      return { port, ...(await startNginx(tools.nginx, directory, configuration, port)) };
-    }
-    case "HAProxy":
-      return { port, ...(await startHaproxy(tools.haproxy!, directory, port, upstream, KEY)) };
-    case "codex":
-      return startWithServerInfo([tools.codex!, "responses-api-proxy"], upstream, site);
-    case "ours":
-      return startWithServerInfo([program], upstream, site);
-    default:
-      throw new Error(`there is no peer ${name}`);
-  }
+  const server =
+    name === "nginx"
+      ? startNginxProxy(tools.nginx, directory, port, upstream, KEY)
+      : startHaproxy(tools.haproxy!, directory, port, upstream, KEY);
+  return { port, ...(await server) };
 }
 
-/** Environment in which the two programs with a key on standard input trust the benchmark's authority, each in its way. */
-const trust = (directory: string): Record<string, string> => ({
-  SSL_CERT_FILE: join(directory, "ca.crt"),
-  PATH: "/usr/bin:/bin",
-  HOME: "/nonexistent",
-});
-
-async function startWithServerInfo(command: string[], upstream: URL, site: Site): Promise<Started> {
+/** Starts one of the two programs that read the key from standard input and write a server-info file. */
+async function startWithServerInfo(command: string[], upstream: URL, site: Site): Promise<Proxy> {
   const serverInfo = join(site.directory, `server-info-${freePort()}.json`);
   const key = openSync(site.keyFile, "r");
   const child = start([...command, `--server-info=${serverInfo}`, `--upstream-url=${upstream.href}`], {
     stdin: key,
     stdout: "ignore",
     stderr: "ignore",
-    env: trust(site.directory),
+    env: { PATH: "/usr/bin:/bin", HOME: "/nonexistent", SSL_CERT_FILE: join(site.directory, "ca.crt") },
   } as const);
   closeSync(key);
   for (;;) {
@@ -90,7 +99,7 @@ async function startWithServerInfo(command: string[], upstream: URL, site: Site)
       rmSync(serverInfo, { force: true });
       return { port, group: child.pid, stop: () => end(child) };
     }
-    if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode} before it listened`);
+    if (child.exitCode !== null) throw new Error(`exited with ${child.exitCode} before it listened`);
     await Bun.sleep(5);
   }
 }
@@ -99,6 +108,6 @@ function readPort(serverInfo: string): number | undefined {
   try {
     return JSON.parse(readFileSync(serverInfo, "utf8")).port;
   } catch {
-    return undefined; // Not there, or not yet whole.
+    return undefined; // It does not exist yet, or is not complete.
   }
 }

@@ -1,6 +1,6 @@
-// The plot of how cost grows with connections: two panels with logarithmic axes, readable on a light and on a dark ground.
+// The plot of how cost grows with connections: two panels with logarithmic axes, legible on a light and on a dark background.
 
-import type { Row } from "./rows.ts";
+import type { Point, Row } from "./rows.ts";
 
 const PANEL = { width: 380, height: 260, left: 84, top: 44, gap: 150 };
 const WIDTH = 2 * PANEL.width + 2 * PANEL.left + PANEL.gap;
@@ -13,15 +13,14 @@ const COLOURS: Record<string, string> = {
   nginx: "#2f9e44",
 };
 
-type Point = { connections: number; value: number };
-type Line = { name: string; points: Point[] };
+type Line = { name: string; points: { connections: number; value: number }[] };
 type Scale = (value: number) => number;
 
-/** The SVG for the rows `connections-N-p50` and `connections-N-cpu`. */
+/** Returns the SVG for the rows that are points of the plot. */
 export function drawConnections(rows: Row[]): string {
   const panels = [
-    panel("latency p50, µs", linesOf(rows, "p50"), PANEL.left),
-    panel("CPU per request, µs", linesOf(rows, "cpu"), 2 * PANEL.left + PANEL.width + PANEL.gap / 2),
+    panel("latency p50, µs", rows, PANEL.left),
+    panel("CPU per request, µs", rows, 2 * PANEL.left + PANEL.width + PANEL.gap / 2),
   ];
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="system-ui, sans-serif" font-size="12" fill="${GREY}">
 <title>Latency and CPU per request from 1 to 4,096 connections</title>
@@ -30,23 +29,20 @@ ${panels.join("\n")}
 `;
 }
 
-function linesOf(rows: Row[], which: string): Line[] {
-  const points = rows.flatMap(({ id, figures }) => {
-    const connections = new RegExp(`^connections-(\\d+)-${which}$`).exec(id)?.[1];
-    return connections === undefined ? [] : [{ connections: Number(connections), figures }];
-  });
-  return Object.keys(COLOURS)
-    .map((name) => ({
-      name,
-      points: points.flatMap(({ connections, figures }) => {
-        const value = figures[name];
-        return typeof value === "number" && value > 0 ? [{ connections, value }] : [];
-      }),
-    }))
-    .filter(({ points: own }) => own.length > 0);
+function linesOf(rows: Row[], title: Point["panel"]): Line[] {
+  const lines = Object.keys(COLOURS).map((name) => ({
+    name,
+    points: rows.flatMap(({ point, figures: { [name]: value } }) =>
+      point?.panel === title && typeof value === "number" && value > 0
+        ? [{ connections: point.connections, value }]
+        : [],
+    ),
+  }));
+  return lines.filter(({ points }) => points.length > 0);
 }
 
-function panel(title: string, lines: Line[], left: number): string {
+function panel(title: Point["panel"], rows: Row[], left: number): string {
+  const lines = linesOf(rows, title);
   const all = lines.flatMap(({ points }) => points);
   const counts = [...new Set(all.map(({ connections }) => connections))].sort((a, b) => a - b);
   const low = 10 ** Math.floor(Math.log10(Math.min(...all.map(({ value }) => value))));
@@ -86,7 +82,7 @@ function curve({ name, points }: Line, x: Scale, y: Scale): string {
   return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOURS[name]}" stroke-width="2"${dashes}/>`;
 }
 
-/** The names at the ends of the lines, moved apart where they would lie on each other. */
+/** The names at the ends of the lines, moved apart if they would overlap. */
 function labels(lines: Line[], y: Scale, x: number): string[] {
   let lowest = -Infinity;
   return lines

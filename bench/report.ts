@@ -1,28 +1,34 @@
-// The table: as text, as Markdown and as JSON.
+// The results for a reader: the table, and the page around it with the machine and how it was measured.
 
-import type { Machine } from "./machine.ts";
+import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os";
+
 import type { Row } from "./rows.ts";
 
 export type Report = {
-  date: string;
   minutes: number;
   rounds: number;
-  machine: Machine;
+  machine: string;
   versions: Record<string, string>;
   rows: Row[];
 };
 
+/** Returns two lines; the load average is what else the machine has to do, if this is called before the benchmark starts. */
+export function describeMachine(): string {
+  const processor = cpus()[0]?.model.trim() ?? "unknown processor";
+  const gigabytes = Math.round(totalmem() / 1e9);
+  return `${availableParallelism()} × ${processor}, ${gigabytes} GB, Linux ${release()};
+load average before the start ${loadavg()[0]!.toFixed(1)}.`;
+}
+
 const COLUMNS = ["direct", "ours", "ours, readable file", "codex", "nginx", "HAProxy"];
 const HEAD = ["figure", "unit", ...COLUMNS, "must reach", "is", "reached"];
 
-/** The rows as Markdown; columns are padded, so that it reads as text, too. Why a peer was not measured stands below. */
+/** Returns the rows as Markdown, padded so that it reads as text, too. Below it is why a peer was not measured. */
 export function toTable(rows: Row[]): string {
-  const used = HEAD.map((name) => !COLUMNS.includes(name) || rows.some((row) => name in row.figures));
-  const cells = rows.map((row) => cellsOf(row).filter((_, column) => used[column]));
-  const head = HEAD.filter((_, column) => used[column]);
-  const widths = head.map((name, column) =>
-    Math.max(name.length, ...cells.map((row) => row[column]!.length)),
-  );
+  const all = rows.map(cellsOf);
+  const used = HEAD.map((_, column) => column < 2 || all.some((row) => row[column] !== ""));
+  const table = [HEAD, ...all].map((row) => row.filter((_, column) => used[column]));
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((row) => row[column]!.length)));
   const line = (row: string[]): string =>
     `| ${row.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`;
   const rule = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
@@ -31,26 +37,25 @@ export function toTable(rows: Row[]): string {
       .filter(([, figure]) => typeof figure === "string")
       .map(([peer, reason]) => `- ${row.title}, ${peer}: ${reason}`),
   );
-  return [line(head), rule, ...cells.map(line), ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
+  const [head, ...lines] = table.map(line);
+  return [head, rule, ...lines, ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
 }
 
-export function toMarkdown({ date, minutes, rounds, machine, versions, rows }: Report): string {
-  const { processor, processors, memoryGB, kernel, load } = machine;
+export function toMarkdown({ minutes, rounds, machine, versions, rows }: Report): string {
+  const date = new Date().toISOString().slice(0, 10);
   const programs = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  const grows = rows.filter((row) => row.id.startsWith("connections-"));
-  const others = rows.filter((row) => !grows.includes(row));
-  const missed = others.flatMap(({ verdicts }) => verdicts).filter(({ reached }) => !reached).length;
-  const judged = others.flatMap(({ verdicts }) => verdicts).length;
+  const [others, points] = [rows.filter(({ point }) => !point), rows.filter(({ point }) => point)];
+  const verdicts = others.flatMap((row) => row.verdicts);
+  const reached = verdicts.filter((verdict) => verdict.reached).length;
   return `# Measured side by side
 
-${date}, in ${minutes.toFixed(1)} minutes, on ${processors} × ${processor}, ${memoryGB} GB, Linux ${kernel};
-load average before the start ${load.toFixed(1)}.
+${date}, in ${minutes.toFixed(1)} minutes, on ${machine}
 ${programs.join(", ")}.
 
 Figures are medians of ${rounds} rounds or more; in a round every peer is measured once, back to back. A ratio is the median of the rounds'
 own ratios. nginx and HAProxy have one worker and one thread; everything is on one machine, load and upstream included. Over TLS
 the upstream offers HTTP/1.1 and HTTP/2; all speak HTTP/1.1 to it. A stream that has not begun 5 s after 1,000
-were opened at once counts as if it had begun then. The event delay is that of an event sent on all streams at the same moment. Of ${judged} targets ${judged - missed} are reached.
+were opened at once counts as if it had begun then. The event delay is that of an event sent on all streams at the same moment. Of ${verdicts.length} targets ${reached} are reached.
 
 ${toTable(others)}
 
@@ -58,7 +63,7 @@ ${toTable(others)}
 
 ![latency and CPU per request by connections](connections.svg)
 
-${toTable(grows)}
+${toTable(points)}
 `;
 }
 
@@ -73,7 +78,7 @@ function cellsOf({ title, unit, figures, verdicts }: Row): string[] {
   ];
 }
 
-/** A figure with three digits that count, and no more. */
+/** Returns the figure with three significant digits. */
 function show(figure: number | string | undefined): string {
   if (figure === undefined) return "";
   if (typeof figure === "string") return "n/a";

@@ -1,20 +1,20 @@
-// What the benchmark needs from the machine: root, wrk, and the peers it is compared with, each with its version.
+// What the benchmark requires of the machine: root, wrk, and the peers, each with its version.
 
 import { existsSync, lstatSync, mkdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { run } from "./children.ts";
+import { run } from "./processes.ts";
 
 const CODEX_VERSION = "0.169.0";
-/** The npm packages with the native binaries, by architecture: their part of the path, twice. */
+/** The npm packages with the native binaries, and the directory in them, by architecture. */
 const CODEX_TARGETS: Record<string, [packageName: string, triple: string]> = {
   x64: ["codex-linux-x64", "x86_64-unknown-linux-musl"],
   arm64: ["codex-linux-arm64", "aarch64-unknown-linux-musl"],
 };
 
 export type Tools = {
-  /** Path of each program that is there. */
+  /** Paths of the programs; undefined if one is not there. */
   codex: string | undefined;
   nginx: string;
   haproxy: string | undefined;
@@ -23,19 +23,19 @@ export type Tools = {
   versions: Record<string, string>;
 };
 
-/** Throws for any other user, before anything is installed or measured. */
+/** Throws if the user is not root. */
 export function requireRoot(): void {
   if (process.getuid?.() !== 0)
-    throw new Error("run it as root: it reads the memory of the programs it compares");
+    throw new Error("requires root: it reads the memory of the programs that it compares");
 }
 
-/** Finds what is needed, and installs codex. Throws with what to do where the benchmark cannot run at all. */
+/** Finds the programs and installs codex. Throws what to do if the benchmark cannot run at all. */
 export async function requireTools(): Promise<Tools> {
   const [wrk, nginx, haproxy] = ["wrk", "nginx", "haproxy"].map((name) =>
     Bun.which(name, { PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` }),
   );
   if (!wrk || !nginx) {
-    throw new Error("wrk (the load) and nginx (the upstream) are needed: apt-get install wrk nginx haproxy");
+    throw new Error("requires wrk (the load) and nginx (the upstream): apt-get install wrk nginx haproxy");
   }
   const absent = new Map<string, string>();
   if (!haproxy) absent.set("HAProxy", "not installed");
@@ -54,16 +54,16 @@ export async function requireTools(): Promise<Tools> {
   return { codex, nginx, haproxy: haproxy ?? undefined, absent, versions };
 }
 
-/** Installs the npm package outside the project, once; answers the path of its native binary. */
+/** Installs the npm package outside the project, once. Returns the path of its native binary. */
 async function installCodex(): Promise<string> {
   const target = CODEX_TARGETS[process.arch];
-  if (target === undefined) throw new Error(`there is none for ${process.arch}`);
+  if (target === undefined) throw new Error(`no codex for ${process.arch}`);
   const cache = join(tmpdir(), "responses-api-proxy-bench");
   mkdirSync(cache, { recursive: true, mode: 0o755 });
   const owner = lstatSync(cache);
-  // A name in /tmp that anybody could have taken first, and what lies there is run as root.
+  // Anybody can take a name in /tmp first, and what is in there is run as root.
   if (!owner.isDirectory() || owner.uid !== 0 || (owner.mode & 0o022) !== 0) {
-    throw new Error(`${cache} is somebody else's`);
+    throw new Error(`${cache} belongs to somebody else`);
   }
   const [packageName, triple] = target;
   const binary = join(cache, `node_modules/@openai/${packageName}/vendor/${triple}/bin/codex`);
@@ -84,7 +84,7 @@ async function installCodex(): Promise<string> {
   return binary;
 }
 
-/** The first version number the program says, on whichever output, and with whichever exit code. */
+/** Returns the first version number in the output of the program, whatever its exit code. */
 async function versionOf(command: string[]): Promise<string> {
   const output = await run(["sh", "-c", '"$@" 2>&1 || true', "sh", ...command]);
   return /\d+\.\d+[\w.+~-]*/.exec(output)?.[0] ?? "unknown";

@@ -1,97 +1,94 @@
-// One row of the table: a figure for each peer, and what the program must reach.
+// From measurements to rows of the table. They are taken in rounds: in each, every peer once, back to back. So what disturbs the machine
+// disturbs all of them, and a ratio is one of neighbours.
 
-import { median, type Samples } from "./rounds.ts";
-
-export type Target = {
-  bound: "at most" | "at least" | "less than";
-  limit: number;
-  /** The limit is that many times this peer's figure; an absolute figure where it is left out. */
-  times?: string;
-  /** Who must reach it. */
-  who: string;
+export type Samples<T> = {
+  /** Peer → the sample of each round. */
+  taken: Map<string, T[]>;
+  /** Peer → why it could not be measured. */
+  failed: Map<string, string>;
 };
 
-export type Verdict = { target: string; value: string; reached: boolean };
+/** Takes `rounds` samples of each peer. Each round begins with another peer. A peer that fails is left out from there on. */
+export async function inRounds<T>(
+  rounds: number,
+  peers: readonly string[],
+  measure: (peer: string) => Promise<T>,
+): Promise<Samples<T>> {
+  const taken = new Map<string, T[]>(peers.map((peer) => [peer, []]));
+  const failed = new Map<string, string>();
+  for (let round = 0; round < rounds; round++) {
+    for (let turn = 0; turn < peers.length; turn++) {
+      const peer = peers[(turn + round) % peers.length]!;
+      if (failed.has(peer)) continue;
+      try {
+        taken.get(peer)!.push(await measure(peer));
+      } catch (error) {
+        failed.set(peer, (error as Error).message);
+        taken.delete(peer);
+      }
+    }
+  }
+  return { taken, failed };
+}
+
+/** What the program must reach: `limit` times the figure of the peer `times`, or `limit` itself. */
+export type Target = { sign: "≤" | "≥" | "<"; limit: number; times?: string };
 
 export type Row = {
-  id: string;
   title: string;
   unit: string;
-  /** The median for each peer, or why there is none. */
+  /** Peer → the median, or why there is none. */
   figures: Record<string, number | string>;
-  /** The figure of each round that the median is of. */
-  rounds: Record<string, number[]>;
-  verdicts: Verdict[];
+  verdicts: { target: string; value: string; reached: boolean }[];
+  /** The row is a point of the plot (plot.ts). */
+  point?: Point;
 };
 
+/** In which panel of the plot, and for how many connections. */
+export type Point = { panel: "latency p50, µs" | "CPU per request, µs"; connections: number };
+
 type Source<T> = {
-  id: string;
   title: string;
   unit: string;
   samples: Samples<T>;
-  /** The figure in a sample; `floor` is the direct connection's sample of the same round. */
+  /** The figure of a sample; `floor` is the sample of the direct connection in the same round. */
   figure: (sample: T, floor: T | undefined) => number | undefined;
-  /** What it means where a sample has none. */
+  /** The row is about proxies, and the direct connection has no figure. */
+  ofProxies?: true;
+  /** What it means if a sample has no figure. */
   missing?: string;
-  targets?: Target[];
+  targets?: readonly Target[];
+  point?: Point;
 };
 
-/** Makes a row: medians over the rounds, and ratios as medians of each round's own ratio. */
-export function makeRow<T>({ id, title, unit, samples, figure, missing, targets = [] }: Source<T>): Row {
+/** Returns a row: medians over the rounds, and ratios as medians of each round's own ratio. */
+export function makeRow<T>({ samples, figure, ofProxies, missing, targets = [], ...row }: Source<T>): Row {
   const floors = samples.taken.get("direct") ?? [];
   const rounds: Record<string, number[]> = {};
-  const without = new Map(samples.failed);
+  const figures: Row["figures"] = Object.fromEntries(samples.failed);
   for (const [peer, taken] of samples.taken) {
-    const figures = taken.map((one, n) => figure(one, floors[n])).filter((one) => one !== undefined);
-    if (figures.length === taken.length) rounds[peer] = figures;
-    else without.set(peer, missing ?? "not measured");
+    if (ofProxies && peer === "direct") continue;
+    const all = taken.map((one, n) => figure(one, floors[n])).filter((one) => one !== undefined);
+    if (all.length === taken.length) rounds[peer] = all;
+    figures[peer] = all.length === taken.length ? median(all) : (missing ?? "not measured");
   }
-  const medians = Object.entries(rounds).map(([peer, values]) => [peer, median(values)] as const);
-  return {
-    id,
-    title,
-    unit,
-    figures: { ...Object.fromEntries(medians), ...Object.fromEntries(without) },
-    rounds,
-    verdicts: targets.map((target) => judge(target, unit, rounds)),
-  };
+  return { ...row, figures, verdicts: targets.map((target) => judge(target, row.unit, rounds)) };
 }
 
-const SIGNS = { "at most": "≤", "at least": "≥", "less than": "<" };
-
-function judge(
-  { bound, limit, times, who }: Target,
-  unit: string,
-  rounds: Record<string, number[]>,
-): Verdict {
-  const target = `${SIGNS[bound]} ${limit}${times === undefined ? ` ${unit}` : ` × ${times}`}`;
-  const own = rounds[who];
+function judge({ sign, limit, times }: Target, unit: string, rounds: Record<string, number[]>) {
+  const target = `${sign} ${limit} ${times === undefined ? unit : `× ${times}`}`;
+  const own = rounds["ours"];
   const others = times === undefined ? undefined : rounds[times];
-  if (own === undefined || (times !== undefined && others === undefined)) {
+  if (own === undefined || (times !== undefined && others === undefined))
     return { target, value: "not measured", reached: false };
-  }
   const value = median(own.map((figure, n) => (others === undefined ? figure : figure / others[n]!)));
-  const reached =
-    bound === "at least" ? value >= limit : bound === "at most" ? value <= limit : value < limit;
+  const reached = sign === "≥" ? value >= limit : sign === "≤" ? value <= limit : value < limit;
   return { target, value: `${value.toPrecision(3)}${times === undefined ? "" : " ×"}`, reached };
 }
 
-/** Shorthands for the targets of the program with its default settings. */
-export const atMost = (limit: number, times?: string, who = "ours"): Target => ({
-  bound: "at most",
-  limit,
-  who,
-  ...(times === undefined ? {} : { times }),
-});
-export const atLeast = (limit: number, times: string, who = "ours"): Target => ({
-  bound: "at least",
-  limit,
-  times,
-  who,
-});
-export const lessThan = (times: string, who = "ours"): Target => ({
-  bound: "less than",
-  limit: 1,
-  times,
-  who,
-});
+/** Returns the middle value, or the mean of the two in the middle. */
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}

@@ -1,12 +1,12 @@
-// The other side of every proxy, started once: nginx for plain answers, and the event server, plain and behind nginx with TLS.
+// The upstreams of all proxies, started once: nginx for small responses, and a helper for event streams and large bodies.
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { makeAuthority } from "../test/harness/certificates.ts";
 import { Helper } from "./helper.ts";
-import { startNginx, upstreamConfiguration } from "./nginx.ts";
-import { freePort } from "./ports.ts";
+import { freePort } from "./processes.ts";
+import { startUpstream } from "./proxies.ts";
 
 export type Upstreams = {
   plain: URL;
@@ -14,11 +14,11 @@ export type Upstreams = {
   streams: URL;
   tlsStreams: URL;
   bulk: URL;
-  eventServer: Helper;
+  servers: Helper;
   stop: () => Promise<void>;
 };
 
-/** Starts them; the authority's certificate is `ca.crt` in `directory`. */
+/** Starts them. The certificate of the authority is `ca.crt` in `directory`. */
 export async function startUpstreams(nginx: string, directory: string): Promise<Upstreams> {
   const { caCert, server } = await makeAuthority();
   for (const [name, pem] of [
@@ -28,17 +28,12 @@ export async function startUpstreams(nginx: string, directory: string): Promise<
   ] as const) {
     writeFileSync(join(directory, name), `${pem.trimEnd()}\n`, { mode: 0o644 });
   }
-  const eventServer = new Helper("event-server.ts");
-  const bulkServer = new Helper("bulk-server.ts");
-  const { port: eventPort } = await eventServer.ask<{ port: number }>({ do: "listen" });
-  const { port: bulkPort } = await bulkServer.ask<{ port: number }>({ do: "listen" });
+  const servers = new Helper("servers.ts");
+  const { eventPort, bulkPort } = await servers.ask<{ eventPort: number; bulkPort: number }>({
+    do: "listen",
+  });
   const ports = { plain: freePort(), tls: freePort(), tlsStreams: freePort() };
-  const plainServer = await startNginx(
-    nginx,
-    directory,
-    upstreamConfiguration(ports, eventPort),
-    ports.plain,
-  );
+  const { stop } = await startUpstream(nginx, directory, ports, eventPort);
   const at = (scheme: string, host: string, port: number): URL =>
     new URL(`${scheme}://${host}:${port}/v1/responses`);
   return {
@@ -47,7 +42,7 @@ export async function startUpstreams(nginx: string, directory: string): Promise<
     streams: at("http", "127.0.0.1", eventPort),
     tlsStreams: at("https", "localhost", ports.tlsStreams),
     bulk: at("http", "127.0.0.1", bulkPort),
-    eventServer,
-    stop: plainServer.stop,
+    servers,
+    stop,
   };
 }

@@ -19,8 +19,6 @@ export const FLAGS: readonly string[] = [
   "--no-compile-autoload-dotenv",
   "--no-compile-autoload-tsconfig",
   "--no-compile-autoload-package-json",
-  // The start is interpreted for longer, because it runs once; src/run.ts resets this.
-  "--compile-jit-policy=8",
   // --smol: a smaller heap. Strict: no `eval`. 64 KiB: the largest head of a request.
   "--compile-exec-argv=--smol --disallow-code-generation-from-strings=strict --max-http-header-size=65536",
 ];
@@ -42,7 +40,7 @@ const definesOf = (cpu: string): string[] => [
   `--define=process.platform="linux"`,
 ];
 
-/** Compiles the program into `outfile`, for the processor `cpu`, around `runtime` or else around the Bun that runs this. Throws if that fails. */
+/** Compiles the program into `outfile` for the processor `cpu`, around `runtime` or else the Bun that runs this. Throws if that fails. */
 function compile(outfile: string, cpu: string = process.arch, runtime?: string): void {
   const around = runtime === undefined ? [] : [`--compile-executable-path=${runtime}`];
   run(["build", "src/main.ts", ...FLAGS, ...definesOf(cpu), ...around, `--outfile=${outfile}`]);

@@ -1,6 +1,6 @@
 // The life of the process after the second start: secure, read the key, serve, tell where, wait, end.
 
-import { replaceByNull } from "../native/files/descriptors.ts";
+import { replaceByNullDevice } from "../native/files/descriptors.ts";
 import * as terminal from "./base/terminal.ts";
 import { openDumpDirectory } from "./files/dump-directory.ts";
 import { writeServerInfo } from "./files/server-info.ts";
@@ -29,12 +29,12 @@ export async function run(options: Options, environment: Environment): Promise<v
   if (options.strict) refuseGaps(protections);
   ignoreUserSignal();
 
-  // Started while the key is awaited, and complete before anybody can connect: with no descriptor left it would end the program.
+  // fetch's thread is started while the key is awaited, and before listening: started later, with no descriptor left, it would end the program.
   const thread = Upstream.startThread();
   const authorization = readKeyFromStandardInput(keyPages);
   // Not before: a handler could not run while read(2) waits, and without one these signals have their default effect.
   const ending = endings();
-  replaceByNull(0);
+  replaceByNullDevice(0);
   terminal.silenceRuntime();
 
   const upstream = new Upstream(options, authorization);

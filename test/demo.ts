@@ -1,4 +1,4 @@
-// `npm run demo`: the main job from end to end on this machine alone, without network and without a real key.
+// `npm run demo`: one exchange from end to end on this machine, without a network and without a real key.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import OpenAI from "openai";
 import { makeAuthority, trust } from "./harness/certificates.ts";
 import { startResponsesApi } from "./harness/responses-api.ts";
 
-// Everything is on 127.0.0.1, and Bun's fetch would look for it behind a proxy, unless NO_PROXY says otherwise.
+// Everything is on 127.0.0.1, which Bun's fetch would reach through a proxy unless NO_PROXY excludes it.
 for (const name of ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
   for (const spelling of [name, name.toLowerCase()]) delete process.env[spelling];
 

@@ -1,5 +1,5 @@
-// Runs the tests, and says at the end how long each file took and what was skipped and why: `bun test/run.ts [--fast|--slow] [FILE…]`.
-// The exit code is that of `bun test`.
+// Runs the tests: `bun test/run.ts [--fast|--slow] [FILE…]`. Its last lines say how long each file took, and what was skipped and why.
+// Exits with the code of `bun test`.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
@@ -8,21 +8,21 @@ import { join } from "node:path";
 import { readReport, showReport } from "./harness/report.ts";
 
 /**
- * Slow by nature: 2 × 50 races, 35 s and 16 s of silence, npm, builds, a browser, memory under load, made-up machines,
- * many starts in a row. `--fast` leaves them out; otherwise they are started first.
+ * The files that take long, in the order in which they start, before all others; `--fast` leaves them out. The order keeps every processor
+ * busy: never two at once of the files that mostly wait (silence for 35 s and for 16 s: quiet, upstream).
  */
-const TAKE_LONG = [
-  "test/lockdown/races.test.ts",
+const LONG = [
   "test/proxy/quiet.test.ts",
-  "test/proxy/upstream.test.ts",
-  "test/packaging/packages.test.ts",
-  "test/key/memory.test.ts",
-  "test/packaging/targets.test.ts",
-  "test/proxy/browser.test.ts",
+  "test/lockdown/races.test.ts",
   "test/fuzz/fuzz.test.ts",
+  "test/packaging/packages.test.ts",
+  "test/packaging/targets.test.ts",
   "test/lockdown/kernel.test.ts",
-  "test/lockdown/host.test.ts",
+  "test/proxy/upstream.test.ts",
   "test/proxy/full.test.ts",
+  "test/proxy/browser.test.ts",
+  "test/key/memory.test.ts",
+  "test/lockdown/host.test.ts",
 ];
 
 const words = process.argv.slice(2);
@@ -31,19 +31,20 @@ if (flag !== undefined && flag !== "--fast" && flag !== "--slow") throw new Erro
 
 const all = [...new Bun.Glob(flag === "--slow" ? "test/slow/*.slow.ts" : "test/*/*.test.ts").scanSync(".")];
 const files = (words.length > 0 ? words : all)
-  .filter((file) => flag !== "--fast" || !TAKE_LONG.includes(file))
+  .filter((file) => flag !== "--fast" || !LONG.includes(file))
   .sort();
 
 const directory = mkdtempSync(join(tmpdir(), "responses-api-proxy-run-"));
 const [junit, timings] = [join(directory, "junit.xml"), join(directory, "timings.json")];
 try {
-  // One more than there are processors: there is always a test that waits.
+  // One more than there are processors, because some test is always waiting.
   const workers = availableParallelism() + 1;
   const parallel = [`--parallel=${workers}`, "--timeout=60000", `--timings=${timings}`];
-  // What takes minutes each also measures: one after the other.
+  // The slow tests measure as well, so they run one after the other.
   const how = flag === "--slow" ? ["--timeout=900000"] : parallel;
-  const duration = (file: string): number => (TAKE_LONG.includes(file) ? 60_000 : 1_000);
-  const durations = Object.fromEntries(files.map((file) => [file, duration(file)]));
+  // A worker starts the longest of its files first, an idle one the longest that is left. These are ranks, not times.
+  const rank = (file: string): number => LONG.toReversed().indexOf(file) + 2;
+  const durations = Object.fromEntries(files.map((file) => [file, 1_000 * rank(file)]));
   writeFileSync(timings, JSON.stringify({ version: 1, files: durations }));
   const reporter = ["--reporter=junit", `--reporter-outfile=${junit}`];
   const tests = Bun.spawn(

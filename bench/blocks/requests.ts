@@ -1,149 +1,127 @@
-// Small requests one after the other on 1, 16 and 64 connections: latency, throughput, processor time, memory and key copies after it.
+// Small requests: latency, throughput, processor time, and the memory and key copies after them; and how cost grows with connections.
 
 import { scanMemory } from "../../test/harness/memory.ts";
-import { type Bench, type Block, withFailed, withPeers } from "../bench.ts";
-import { KEY, PEERS, type Running, TLS_PEERS } from "../peers.ts";
-import { processorTimeUs, residentMB } from "../proc.ts";
-import { inRounds, type Samples } from "../rounds.ts";
-import { atLeast, atMost, makeRow, type Row, type Target } from "../rows.ts";
-import { type Load, load } from "../wrk.ts";
+import { type Load, measureLoad } from "../load.ts";
+import { type Bench, KEY, type Peer, PEERS, PROXIES, withPeers } from "../peers.ts";
+import { residentMB } from "../processes.ts";
+import { inRounds, makeRow, type Point, type Row, type Samples, type Target } from "../rows.ts";
 
-export type Measured = Load & { cpuUs: number };
-
-/** One run of the load on a peer, with the processor time a request took of all its processes. */
-export async function measureLoad(
-  { site, settings }: Bench,
-  peer: Running,
-  connections: number,
-  seconds = settings.seconds,
-): Promise<Measured> {
-  const pids = peer.pids();
-  const before = processorTimeUs(pids);
-  const run = await load(site.directory, peer.url, connections, seconds);
-  return { ...run, cpuUs: (processorTimeUs(pids) - before) / run.requests };
-}
+type PeerOf = (name: string) => Peer;
+type Targets = { latency?: Target[]; throughput?: Target[]; cpu?: Target[] };
 
 /** To an upstream without TLS. */
-export const requests: Block = {
-  id: "requests",
-  measure: (bench) =>
-    withPeers(PEERS, bench.upstreams.plain, bench.site, async (running, failed) => {
-      await Bun.sleep(300);
-      const idle = await inRounds(1, holding(running), async (name) => residentMB(running.get(name)!.pids()));
-      const taken = await measureAll(bench, running, failed);
-      const rows = [
-        ...latencyRows("", taken[1], [atMost(0.35, "codex")]),
-        ...throughputRows("", taken, () => [atLeast(4.5, "codex"), atLeast(0.65, "nginx")]),
-        ...processorRows("", taken, [atMost(1.6, "nginx")]),
-      ];
-      const loaded = await inRounds(1, holding(running), async (name) =>
-        residentMB(running.get(name)!.pids()),
-      );
-      const keys = await inRounds(1, readsKey(running), async (name) => copiesOfKey(running.get(name)!));
-      return [
-        ...rows,
-        memoryRow("rss-idle", "RSS, idle", withFailed(idle, failed)),
-        memoryRow("rss-load", "RSS after load", withFailed(loaded, failed)),
-        makeRow({
-          id: "keys",
-          title: "key copies in unlocked memory, after load",
-          unit: "copies",
-          samples: keys,
-          figure: (copies) => copies,
-          targets: [atMost(0)],
-        }),
-      ];
-    }),
-};
+export const requests = (bench: Bench): Promise<Row[]> =>
+  withPeers(PEERS, bench.upstreams.plain, bench.site, async (peerOf) => {
+    const memory = async (title: string): Promise<Row> => {
+      const measure = async (name: string) => residentMB(peerOf(name).pids());
+      const samples = await inRounds(1, PROXIES, measure);
+      return makeRow({ title, unit: "MB", samples, figure: (megabytes) => megabytes });
+    };
+    await Bun.sleep(300);
+    const idle = await memory("RSS, idle");
+    const rows = await measureRequests(bench, peerOf, "", {
+      latency: [{ sign: "≤", limit: 0.35, times: "codex" }],
+      throughput: [
+        { sign: "≥", limit: 4.5, times: "codex" },
+        { sign: "≥", limit: 0.65, times: "nginx" },
+      ],
+      cpu: [{ sign: "≤", limit: 1.6, times: "nginx" }],
+    });
+    const loaded = await memory("RSS after load");
+    const keys = makeRow({
+      title: "key copies in unlocked memory, after load",
+      unit: "copies",
+      samples: await inRounds(1, ["ours", "codex"], async (name) => copiesOfKey(peerOf(name))),
+      figure: (copies) => copies,
+      targets: [{ sign: "≤", limit: 0 }],
+    });
+    return [...rows, idle, loaded, keys];
+  });
 
-/** To an upstream with TLS that offers HTTP/1.1 and HTTP/2. */
-export const tls: Block = {
-  id: "tls",
-  measure: (bench) =>
-    withPeers(TLS_PEERS, bench.upstreams.tls, bench.site, async (running, failed) => {
-      const taken = await measureAll(bench, running, failed);
-      return [
-        ...latencyRows("tls-", taken[1], []),
-        ...throughputRows("tls-", taken, () => [atLeast(4.5, "codex")]),
-        ...processorRows("tls-", taken, []),
-      ];
-    }),
-};
-
-type Taken = Record<1 | 16 | 64, Samples<Measured>>;
-
-async function measureAll(
-  bench: Bench,
-  running: Map<string, Running>,
-  failed: Map<string, string>,
-): Promise<Taken> {
-  const take = async (rounds: number, connections: number) =>
-    withFailed(
-      await inRounds(rounds, [...running.keys()], (name) =>
-        measureLoad(bench, running.get(name)!, connections),
-      ),
-      failed,
-    );
-  // What compiles itself while it runs, or opens its connections at need, gets the chance to before it is measured.
-  await take(1, 16);
-  const { rounds } = bench.settings;
-  return { 1: await take(rounds, 1), 16: await take(rounds, 16), 64: await take(rounds, 64) };
-}
-
-const over = (id: string): string => (id === "" ? "" : ", TLS");
-
-function latencyRows(id: string, samples: Samples<Measured>, targets: Target[]): Row[] {
-  return (["p50", "p99"] as const).map((which) =>
-    makeRow({
-      id: `${id}latency-${which}`,
-      title: `latency ${which}, 1 connection, minus direct${over(id)}`,
-      unit: "µs",
-      samples,
-      figure: (one, floor) => one[`${which}Us`] - (floor?.[`${which}Us`] ?? 0),
-      targets: which === "p50" ? targets : [],
-    }),
-  );
-}
-
-function throughputRows(id: string, taken: Taken, targets: () => Target[]): Row[] {
-  return ([16, 64] as const).map((connections) =>
-    makeRow({
-      id: `${id}throughput-${connections}`,
-      title: `throughput, ${connections} connections${over(id)}`,
-      unit: "requests/s",
-      samples: taken[connections],
-      figure: (one) => one.requestsPerSecond,
-      targets: targets(),
-    }),
-  );
-}
-
-function processorRows(id: string, taken: Taken, targets: Target[]): Row[] {
-  return ([16, 64] as const).map((connections) =>
-    makeRow({
-      id: `${id}cpu-${connections}`,
-      title: `CPU per request, ${connections} connections${over(id)}`,
-      unit: "µs",
-      samples: withoutDirect(taken[connections]),
-      figure: (one) => one.cpuUs,
-      targets,
-    }),
-  );
-}
-
-function withoutDirect<T>({ taken, failed }: Samples<T>): Samples<T> {
-  return { taken: new Map([...taken].filter(([name]) => name !== "direct")), failed };
-}
-
-const holding = (running: Map<string, Running>): string[] =>
-  [...running.keys()].filter((name) => name !== "direct");
-const readsKey = (running: Map<string, Running>): string[] =>
-  holding(running).filter((name) => name === "ours" || name === "codex");
-
-function copiesOfKey(peer: Running): number {
+function copiesOfKey(peer: Peer): number {
   return peer.pids().reduce((copies, pid) => copies + scanMemory(pid, KEY).unlocked, 0);
 }
 
-function memoryRow(id: string, title: string, samples: Samples<number>): Row {
-  return makeRow({ id, title, unit: "MB", samples, figure: (megabytes) => megabytes });
+/** To an upstream with TLS that offers HTTP/1.1 and HTTP/2. */
+export const tls = (bench: Bench): Promise<Row[]> =>
+  withPeers(PEERS, bench.upstreams.tls, bench.site, (peerOf) =>
+    measureRequests(bench, peerOf, ", TLS", { throughput: [{ sign: "≥", limit: 4.5, times: "codex" }] }),
+  );
+
+async function measureRequests(
+  bench: Bench,
+  peerOf: PeerOf,
+  overTls: string,
+  targets: Targets,
+): Promise<Row[]> {
+  const take = (rounds: number, connections: number) =>
+    inRounds(rounds, PEERS, (name) => measureLoad(bench, peerOf(name), connections));
+  // Before it is measured, each peer gets the chance to compile what runs often, and to open its connections.
+  await take(1, 16);
+  const one = await take(bench.rounds, 1);
+  const many = [
+    { connections: 16, samples: await take(bench.rounds, 16) },
+    { connections: 64, samples: await take(bench.rounds, 64) },
+  ];
+  return [
+    ...(["p50", "p99"] as const).map((which) =>
+      makeRow({
+        title: `latency ${which}, 1 connection, minus direct${overTls}`,
+        unit: "µs",
+        samples: one,
+        figure: (load, floor) => load[`${which}Us`] - (floor?.[`${which}Us`] ?? 0),
+        targets: which === "p50" ? (targets.latency ?? []) : [],
+      }),
+    ),
+    ...many.map(({ connections, samples }) =>
+      makeRow({
+        title: `throughput, ${connections} connections${overTls}`,
+        unit: "requests/s",
+        samples,
+        figure: (load) => load.requestsPerSecond,
+        targets: targets.throughput ?? [],
+      }),
+    ),
+    ...many.map(({ connections, samples }) =>
+      makeRow({
+        title: `CPU per request, ${connections} connections${overTls}`,
+        unit: "µs",
+        samples,
+        ofProxies: true,
+        figure: (load) => load.cpuUs,
+        targets: targets.cpu ?? [],
+      }),
+    ),
+  ];
 }
+
+/** 1, 2, 4 … 4,096. */
+const CONNECTIONS = Array.from({ length: 13 }, (_, power) => 2 ** power);
+/** Shorter than the other runs, because there are many: the shape is what matters. */
+const SECONDS = 1;
+
+export const connections = (bench: Bench): Promise<Row[]> => {
+  const peers = PEERS.filter((name) => name !== "HAProxy");
+  return withPeers(peers, bench.upstreams.plain, bench.site, async (peerOf) => {
+    const taken: { count: number; samples: Samples<Load> }[] = [];
+    for (const count of CONNECTIONS) {
+      const measure = (name: string) => measureLoad(bench, peerOf(name), count, SECONDS);
+      taken.push({ count, samples: await inRounds(bench.rounds, peers, measure) });
+    }
+    const rowsOf = (panel: Point["panel"], figure: (load: Load) => number, more: { ofProxies?: true }) =>
+      taken.map(({ count, samples }) =>
+        makeRow({
+          title: `${panel.replace(", µs", "")}, connections: ${count.toLocaleString("en")}`,
+          unit: "µs",
+          samples,
+          figure,
+          point: { panel, connections: count },
+          ...more,
+        }),
+      );
+    return [
+      ...rowsOf("latency p50, µs", (load) => load.p50Us, {}),
+      ...rowsOf("CPU per request, µs", (load) => load.cpuUs, { ofProxies: true }),
+    ];
+  });
+};

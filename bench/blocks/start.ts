@@ -1,57 +1,47 @@
-// From the start of a process to its --server-info file, as an ordinary user.
+// From the start of a process to its server-info file, as an ordinary user.
 
 import { chownSync, closeSync, copyFileSync, mkdirSync, openSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-import type { Bench, Block } from "../bench.ts";
-import { end, start } from "../children.ts";
-import type { Site } from "../peers.ts";
-import { inRounds } from "../rounds.ts";
-import { atMost, makeRow } from "../rows.ts";
+import type { Bench } from "../peers.ts";
+import { end, start } from "../processes.ts";
+import { inRounds, makeRow, type Row } from "../rows.ts";
 
 const STARTS = 20;
-/** The number of a user that nobody is. */
+/** A uid that no user has. */
 const USER = 61_234;
 const DEADLINE_MS = 5_000;
 
-export const starts: Block = {
-  id: "start",
-  async measure({ site, upstreams }: Bench) {
-    const directory = join(site.directory, "start");
-    mkdirSync(directory, { mode: 0o755 });
-    chownSync(directory, USER, USER);
-    const commands = commandsOf(site, directory);
-    const samples = await inRounds(STARTS, Object.keys(commands), (name) => {
-      const command = commands[name];
-      if (command === undefined) throw new Error(site.tools.absent.get(name));
-      return timeStart(command, join(directory, "server-info.json"), upstreams.plain, site.keyFile);
-    });
-    return [
-      makeRow({
-        id: "start",
-        title: "start to server-info",
-        unit: "ms",
-        samples,
-        figure: (milliseconds) => milliseconds,
-        targets: [atMost(2.5, "codex")],
-      }),
-    ];
-  },
-};
-
-/** From a file that its user can execute and not read, and from one that the user can read, which starts a copy in memory. */
-function commandsOf({ program, tools }: Site, directory: string): Record<string, string[] | undefined> {
+/** The program from a file that its user cannot read, and from one that the user can read, which starts a copy of itself. */
+export async function starts({ site, upstreams }: Bench): Promise<Row[]> {
+  const directory = join(site.directory, "start");
   const readable = join(directory, "responses-api-proxy");
-  copyFileSync(program, readable);
-  chownSync(readable, USER, USER);
-  return {
-    ours: [program],
+  mkdirSync(directory, { mode: 0o755 });
+  copyFileSync(site.program, readable);
+  for (const path of [directory, readable]) chownSync(path, USER, USER);
+  const { codex, absent } = site.tools;
+  const commands: Record<string, string[] | undefined> = {
+    ours: [site.program],
     "ours, readable file": [readable],
-    codex: tools.codex === undefined ? undefined : [tools.codex, "responses-api-proxy"],
+    codex: codex === undefined ? undefined : [codex, "responses-api-proxy"],
   };
+  const samples = await inRounds(STARTS, Object.keys(commands), (name) => {
+    const command = commands[name];
+    if (command === undefined) throw new Error(absent.get(name));
+    return timeStart(command, join(directory, "server-info.json"), upstreams.plain, site.keyFile);
+  });
+  return [
+    makeRow({
+      title: "start to server-info",
+      unit: "ms",
+      samples,
+      figure: (milliseconds) => milliseconds,
+      targets: [{ sign: "≤", limit: 2.5, times: "codex" }],
+    }),
+  ];
 }
 
-/** Milliseconds. The file is looked for without a pause, so that no timer is measured. */
+/** Returns milliseconds. It polls for the file without a pause, so that no timer is measured. */
 async function timeStart(
   command: string[],
   serverInfo: string,

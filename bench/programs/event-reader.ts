@@ -1,14 +1,13 @@
-// A client that opens event streams and says how late their events are.
+// A client that opens event streams and measures how late their events are.
 
 import { readFileSync } from "node:fs";
 
-import { percentile } from "../rounds.ts";
-import { answerQuestions, now } from "./answering.ts";
+import { answerQuestions, now } from "../helper.ts";
 
 const BODY = `{"model":"gpt-5","stream":true,"input":"${"x".repeat(1959)}"}`;
-/** Streams opened at the same time where it is not about opening. */
+/** So many streams are opened at the same time, unless opening them is what is measured. */
 const BATCH = 32;
-/** Codex now and then leaves one of them unanswered: others are opened after that time, so many times. */
+/** codex sometimes leaves one of them without a response: after that time others are opened, so many times. */
 const STALL_MS = 500;
 const MAX_STALLS = 10;
 const STAMP = '"at":';
@@ -25,16 +24,17 @@ let complete = Promise.withResolvers<void>();
 type Place = { url: string; caFile: string };
 
 answerQuestions({
-  /** Opens streams until `count` have begun to be answered, a batch at a time; answers how many have, which may be some more. */
+  /** Opens streams, a batch at a time, until `count` have begun. Answers how many have, which may be some more. */
   async open({ count, ...place }: Place & { count: number }) {
     for (let stalls = 0; streams.size < count;) {
       const batch = Array.from({ length: Math.min(BATCH, count - streams.size) }, () => open(place));
       const hasStalled = await Promise.race([Promise.all(batch), Bun.sleep(STALL_MS).then(() => STALLED)]);
-      if (hasStalled === STALLED && ++stalls > MAX_STALLS) throw new Error("streams are left unanswered");
+      if (hasStalled === STALLED && ++stalls > MAX_STALLS)
+        throw new Error("streams are left without a response");
     }
     return { streams: streams.size };
   },
-  /** Opens `count` streams at once; answers how long after that the first byte of a stream's body came, or `patienceMs` where none did. */
+  /** Opens `count` streams at once. Answers the time until the first byte of a stream's body, or `patienceMs` if none came. */
   async openAtOnce({ count, patienceMs, ...place }: Place & { count: number; patienceMs: number }) {
     const started = now();
     const times = await Promise.all(
@@ -52,7 +52,7 @@ answerQuestions({
     complete = Promise.withResolvers();
     return {};
   },
-  /** Answers how late the expected events were, once all are there; without figures where some are still missing after `patienceMs`. */
+  /** Answers how late the expected events were when all are there, or only how many are missing after `patienceMs`. */
   async delays({ patienceMs }: { patienceMs: number }) {
     await Promise.race([complete.promise, Bun.sleep(patienceMs)]);
     const missing = expected - delaysMs.length;
@@ -113,6 +113,12 @@ function read(socket: Bun.Socket<State>, bytes: Buffer): void {
     if (delaysMs.length === expected) complete.resolve();
     from = end + 2;
   }
-  // What no event's end has come of yet; an event is no longer than that.
+  // The beginning of an event that is not complete yet; no event is longer than that.
   state.unread = text.slice(Math.max(from, text.length - 1_000));
+}
+
+/** Returns the value that `fraction` of the values do not exceed. */
+function percentile(values: readonly number[], fraction: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(fraction * sorted.length) - 1)]!;
 }

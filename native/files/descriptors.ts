@@ -39,12 +39,12 @@ export function replaceBy(fd: number, from: number): void {
 }
 
 /** Makes `fd` refer to /dev/null, which closes its old file in this process. Throws SystemCallError. */
-export function replaceByNull(fd: number): void {
+export function replaceByNullDevice(fd: number): void {
   replaceBy(fd, openNull());
 }
 
 /** Throws SystemCallError if /dev/null cannot be opened, or if it is not the null device (ENODEV). */
-export function checkNull(): void {
+export function checkNullDevice(): void {
   close(openNull());
 }
 
@@ -64,7 +64,7 @@ export function duplicate(fd: number): number {
  * Marks every descriptor from 3 on close-on-exec: those of the caller and those of the runtime
  * (close_range(2)). Throws SystemCallError.
  */
-export function closeOthersOnExec(): void {
+export function closeInheritedOnExec(): void {
   const result = libc.syscall(
     BigInt(syscallNumber("close_range")!),
     3n,
@@ -78,7 +78,7 @@ export function closeOthersOnExec(): void {
 }
 
 /** Returns whether write(2) would not block: a pipe has room, a terminal is not stopped, or it is a file. */
-export function takesOutput(fd: number): boolean {
+export function isWritableNow(fd: number): boolean {
   return poll(fd, POLLOUT, 0);
 }
 

@@ -106,7 +106,7 @@ export function openUnless(
 }
 
 /** Returns the errno of opening the path, 0 if it can be opened. Leaves nothing open. */
-export function whyNotOpened(path: string, flags: number): number {
+export function openErrno(path: string, flags: number): number {
   const fd = libc.openat(AT_FDCWD, cString(path), flags | O_CLOEXEC, 0);
   if (fd === -1) return errno();
   close(fd);

@@ -60,10 +60,10 @@ export function keepMemoryLockCapability(): void {
  * SystemCallError.
  */
 export function findUser(nameOrUid: string): User | undefined {
-  const entry = entriesOf("/etc/passwd").find(([name, , uid]) => name === nameOrUid || uid === nameOrUid);
+  const entry = readEntries("/etc/passwd").find(([name, , uid]) => name === nameOrUid || uid === nameOrUid);
   if (entry !== undefined) return { uid: Number(entry[2]), gid: Number(entry[3]) };
   if (!/^\d{1,9}$/.test(nameOrUid)) return undefined;
-  const isGroup = entriesOf("/etc/group").some(([, , gid]) => gid === String(Number(nameOrUid)));
+  const isGroup = readEntries("/etc/group").some(([, , gid]) => gid === String(Number(nameOrUid)));
   return isGroup ? undefined : { uid: Number(nameOrUid), gid: Number(nameOrUid) };
 }
 
@@ -72,13 +72,13 @@ export function findUser(nameOrUid: string): User | undefined {
  * unknown name. Throws SystemCallError.
  */
 export function findGroup(nameOrGid: string): number | undefined {
-  const entry = entriesOf("/etc/group").find(([name]) => name === nameOrGid);
+  const entry = readEntries("/etc/group").find(([name]) => name === nameOrGid);
   if (entry !== undefined) return Number(entry[2]);
   return /^\d{1,9}$/.test(nameOrGid) ? Number(nameOrGid) : undefined;
 }
 
 /** Returns the fields of each line; no lines if there is no such file. Throws SystemCallError. */
-export function entriesOf(path: "/etc/passwd" | "/etc/group"): string[][] {
+export function readEntries(path: "/etc/passwd" | "/etc/group"): string[][] {
   const lines = (readTextIfThere(path) ?? "").split("\n");
   return lines.map((line) => line.split(":"));
 }

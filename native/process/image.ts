@@ -77,7 +77,7 @@ function executeDescriptor(fd: number, args: readonly string[], variables: reado
 }
 
 /** Returns whether the process runs from such a copy. */
-export function isCopy(): boolean {
+export function runsFromCopy(): boolean {
   // /proc shows a file of O_TMPFILE as its inode number.
   return /^\/memfd:responses-api-proxy|\/#\d+ \(deleted\)$/.test(readLink("/proc/self/exe"));
 }

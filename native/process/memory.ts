@@ -47,7 +47,7 @@ export class SecretPages {
     if (libc.madvise(this.#address, this.#length, MADV_DONTDUMP) !== 0) missing.push("MADV_DONTDUMP");
     if (libc.madvise(this.#address, this.#length, MADV_WIPEONFORK) !== 0) missing.push("MADV_WIPEONFORK");
     this.missing = missing;
-    this.bytes = new Uint8Array(toArrayBuffer(Number(this.#address) as Pointer, 0, length));
+    this.bytes = new Uint8Array(toArrayBuffer(Number(this.#address) as Pointer, 0, minimumBytes));
   }
 
   /**

@@ -12,7 +12,7 @@ import { AT_FDCWD, close, O_PATH, openAt, readText, statusOf } from "../files/fi
  * the namespace. In the second case execve(2) assigns the memory to an outer namespace. Throws
  * SystemCallError.
  */
-export function isOpenToNamespaceOwner({ isReadable }: { isReadable: boolean }): boolean {
+export function isReadableByNamespaceOwner({ isReadable }: { isReadable: boolean }): boolean {
   const ranges = mappedRanges();
   if (ranges.length === 1 && ranges[0]!.join() === "0,0,4294967295") return false;
   return isReadable || isMapped(fileOwner(), ranges);

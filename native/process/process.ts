@@ -27,7 +27,7 @@ export function execute(path: string, args: readonly string[], variables: readon
  * ptrace, /proc/PID/mem and the like, or pidfd_getfd on it; and it leaves no core dump. Returns whether it
  * holds. An execve of a readable file undoes it, so call this after the last execve.
  */
-export function forbidInspection(): boolean {
+export function makeUndumpable(): boolean {
   libc.prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n);
   return libc.prctl(PR_GET_DUMPABLE, 0n, 0n, 0n, 0n) === 0;
 }
@@ -36,7 +36,7 @@ export function forbidInspection(): boolean {
  * Returns whether other processes of the same user can read this one's memory now. This is the initial
  * state if the user can read the program's file.
  */
-export function isOpenToInspection(): boolean {
+export function isDumpable(): boolean {
   return libc.prctl(PR_GET_DUMPABLE, 0n, 0n, 0n, 0n) === 1;
 }
 
@@ -44,7 +44,7 @@ export function isOpenToInspection(): boolean {
  * Forbids to make memory executable that was not executable when it was mapped (PR_SET_MDWE, Linux 6.3).
  * Returns whether it holds.
  */
-export function forbidExecutableGain(): boolean {
+export function forbidNewExecutableMemory(): boolean {
   libc.prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0n, 0n, 0n);
   return libc.prctl(PR_GET_MDWE, 0n, 0n, 0n, 0n) === Number(PR_MDWE_REFUSE_EXEC_GAIN);
 }
@@ -87,12 +87,12 @@ export function raiseMemoryLockLimit(): Limits {
 }
 
 /** Returns the pid of the process that traces this one, 0 if there is none (proc_pid_status(5)). */
-export function tracer(status: Status = ownStatus()): number {
+export function tracerPid(status: Status = ownStatus()): number {
   return Number(fieldOf(status, "TracerPid"));
 }
 
 /** Sets the name in ps(1) and top(1). The kernel truncates it to 15 bytes. Throws SystemCallError. */
-export function nameProcess(name: string): void {
+export function setProcessName(name: string): void {
   const bytes = cString(name);
   check("prctl", libc.prctl(PR_SET_NAME, BigInt(ptr(bytes)), 0n, 0n, 0n));
 }

@@ -51,7 +51,7 @@ const RULE_NET_PORT = 2n;
  * EOPNOTSUPP: it was not enabled at boot. Any other, such as EPERM: a filter, for example a container's,
  * forbids the call.
  */
-export function askForLandlock(): { abi: number; refusal: SystemCallError | undefined } {
+export function probeLandlock(): { abi: number; refusal: SystemCallError | undefined } {
   const abi = Number(call("landlock_create_ruleset", 0n, 0n, CREATE_RULESET_VERSION));
   if (abi > 0) return { abi, refusal: undefined };
   return { abi: 0, refusal: new SystemCallError("landlock_create_ruleset", errno()) };
@@ -59,7 +59,7 @@ export function askForLandlock(): { abi: number; refusal: SystemCallError | unde
 
 /** Returns the Landlock ABI of the kernel, 0 if there is none. */
 export function landlockAbi(): number {
-  return askForLandlock().abi;
+  return probeLandlock().abi;
 }
 
 /**
@@ -68,7 +68,7 @@ export function landlockAbi(): number {
  * Throws SystemCallError.
  */
 export function restrict(exceptions: Exceptions): number {
-  const { abi, refusal } = askForLandlock();
+  const { abi, refusal } = probeLandlock();
   if (refusal !== undefined) throw refusal;
   const handled = FILE_RIGHTS.filter(([since]) => since <= abi).reduce((all, [, rights]) => all | rights, 0n);
   const ruleset = createRuleset(abi, handled);

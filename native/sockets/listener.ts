@@ -23,7 +23,7 @@ export function findListeners(): number[] {
  * Accepts each connection in the queue, sends as much of `message` as the socket takes without waiting, and
  * closes it. Returns their number.
  */
-export function turnAway(listener: number, message: Uint8Array): number {
+export function refusePending(listener: number, message: Uint8Array): number {
   for (let count = 0; ; count++) {
     const fd = libc.accept4(listener, null, null, SOCK_CLOEXEC);
     if (fd < 0) return count;

@@ -8,7 +8,7 @@
 // Not consola/basic, which opens process.stdout and process.stderr at once (docs/bun.md).
 import { type ConsolaInstance, createConsola, LogLevels } from "consola/core";
 
-import { duplicate, isTerminal, replaceByNull, takesOutput } from "../../native/files/descriptors.ts";
+import { duplicate, isTerminal, isWritableNow, replaceByNullDevice } from "../../native/files/descriptors.ts";
 import { statusOf, writeAll } from "../../native/files/files.ts";
 import { causeOf, UserError } from "./errors.ts";
 
@@ -122,7 +122,7 @@ export function hasColours(environment: Readonly<Record<string, string>>): boole
  */
 export function silenceRuntime(): void {
   descriptor = duplicate(2);
-  replaceByNull(2);
+  replaceByNullDevice(2);
 }
 
 /** Escapes control and formatting characters: those that move the cursor, change the direction of text, or are invisible. */
@@ -156,7 +156,7 @@ const LABELS = { error: "error: ", warn: "warning: " } as const;
 let lost = 0;
 
 function writeLine(line: string): void {
-  if (!takesOutput(descriptor)) {
+  if (!isWritableNow(descriptor)) {
     lost++;
     return;
   }

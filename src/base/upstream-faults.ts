@@ -91,7 +91,7 @@ const FAULTS: [reasons: RegExp, status: number, code: UpstreamCode, what: string
     /^(ECONNRESET|ConnectionClosed|EPIPE|ECONNABORTED)/,
     502,
     "upstream_broke_off",
-    "the upstream broke off before it answered",
+    "the upstream broke off before its answer could be passed on",
     MAY_HAVE_REACHED,
   ],
 ];

@@ -10,7 +10,7 @@ import { basename, dirname } from "../base/paths.ts";
 import { SERVER } from "../base/version.ts";
 import { strangerAt } from "../files/owners.ts";
 import { readServerInfo } from "../files/server-info-reader.ts";
-import { isProxy } from "../files/server-info.ts";
+import { isProxyProcess } from "../files/server-info.ts";
 
 export type ProxyState =
   | {
@@ -70,7 +70,7 @@ export async function probeProxy(
   const vouches = uid === 0 && listener !== 0;
   if (vouches && since !== undefined && since.getTime() > modified.getTime() + START_TOLERANCE_MS)
     return stale(`process ${pid} is another, started later than the file was written`);
-  return { alive: true, port, socket, pid, version, since: isProxy(pid) ? since : undefined };
+  return { alive: true, port, socket, pid, version, since: isProxyProcess(pid) ? since : undefined };
 }
 
 /** What to do about a file that is not believed. */

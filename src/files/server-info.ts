@@ -31,7 +31,7 @@ function placeOf(path: string): Place {
 export function prepareServerInfo(path: string): void {
   preparePlace(placeOf(path));
   const info = readServerInfo(path, rootAndSelf());
-  if ("reason" in info || !isProxy(info.pid)) return;
+  if ("reason" in info || !isProxyProcess(info.pid)) return;
   const where = info.port === undefined ? `socket ${info.socket}` : `port ${info.port}`;
   terminal.warning(`'${path}' names a proxy that is running (pid ${info.pid}, ${where}): it is replaced`, [
     `end that proxy (kill ${info.pid}), or give each a --server-info file of its own`,
@@ -39,7 +39,7 @@ export function prepareServerInfo(path: string): void {
 }
 
 /** Whether the process is a proxy of this program, by the name that the second start gives it. */
-export function isProxy(pid: number): boolean {
+export function isProxyProcess(pid: number): boolean {
   try {
     return readText(`/proc/${pid}/comm`) === `${PROCESS_NAME}\n`;
   } catch (error) {

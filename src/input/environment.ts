@@ -72,7 +72,7 @@ export function trustVariables(environment: Environment): string[] {
 }
 
 /** The names of proxy variables that other programs use and this one does not; empty if HTTPS_PROXY is set. */
-export function ignoredProxies(environment: Environment): string[] {
+export function unusedProxyVariables(environment: Environment): string[] {
   if (environment["https_proxy"] || environment["HTTPS_PROXY"]) return [];
   return ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"].filter((name) => environment[name]);
 }
@@ -82,7 +82,7 @@ function isKept(name: string): boolean {
 }
 
 /** Bun and the sandbox would read a proxy variable differently if its value is no http or https URL. Throws UserError. */
-export function refuseUnclearProxy(environment: Environment): void {
+export function refuseUnclearProxyVariable(environment: Environment): void {
   const unclear = ["HTTPS_PROXY", "https_proxy"].find((name) => {
     const value = environment[name];
     return value !== undefined && value !== "" && !(/^https?:\/\/[^/]/i.test(value) && URL.canParse(value));

@@ -1,15 +1,15 @@
 // Options and variables that keep nothing from starting, and that the user has hardly meant.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
-import { O_NONBLOCK, O_RDONLY, whyNotOpened } from "../../native/files/files.ts";
+import { O_NONBLOCK, O_RDONLY, openErrno } from "../../native/files/files.ts";
 import * as terminal from "../base/terminal.ts";
-import { type Environment, ignoredProxies } from "./environment.ts";
+import { type Environment, unusedProxyVariables } from "./environment.ts";
 import type { Options } from "./options.ts";
 import { isLoopback, likelierUpstream } from "./upstream-url.ts";
 
 /** Tells which proxy variables are not used. Names only, because a value may be a password. */
-export function reportUnusedProxies({ upstreamUrl }: Options, environment: Environment): void {
-  const ignored = isLoopback(upstreamUrl) ? [] : ignoredProxies(environment);
+export function reportUnusedProxyVariables({ upstreamUrl }: Options, environment: Environment): void {
+  const ignored = isLoopback(upstreamUrl) ? [] : unusedProxyVariables(environment);
   if (ignored.length === 0) return;
   const text = `not used: ${ignored.join(", ")}; of the proxy variables only HTTPS_PROXY and NO_PROXY are`;
   terminal.info(text, { event: "environment", ignored });
@@ -42,6 +42,6 @@ export function likelyMistakes(
 
 /** The system's name for why a file or directory cannot be opened for reading; undefined if it can. */
 function whyUnreadable(path: string): string | undefined {
-  const errno = whyNotOpened(path, O_RDONLY | O_NONBLOCK);
+  const errno = openErrno(path, O_RDONLY | O_NONBLOCK);
   return errno === 0 ? undefined : new SystemCallError("open", errno).code;
 }

@@ -3,8 +3,8 @@
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { Directory } from "../../native/files/directory.ts";
 import { AT_FDCWD, close, O_PATH, openAt, readLink, statusOf } from "../../native/files/files.ts";
-import { isCopy } from "../../native/process/image.ts";
-import { isOpenToNamespaceOwner } from "../../native/process/namespace.ts";
+import { runsFromCopy } from "../../native/process/image.ts";
+import { isReadableByNamespaceOwner } from "../../native/process/namespace.ts";
 import { causeOf } from "../base/errors.ts";
 import { dirname } from "../base/paths.ts";
 import { strangerAt } from "../files/owners.ts";
@@ -12,21 +12,27 @@ import { INSTALL, type Protection } from "./protections.ts";
 
 const SELF = "/proc/self/exe";
 
-/** `wasOpen`: other processes of this user could look into this one when it began (execve(2): its file can be read). */
-export function checkFile(start: { wasOpen: boolean; startedByRoot: boolean }): Protection[] {
+/** `wasDumpable`: other processes of this user could look into this one when it began (execve(2): its file can be read). */
+export function checkFile(start: { wasDumpable: boolean; startedByRoot: boolean }): Protection[] {
   const readable = checkReadable(start);
-  // The installation that mends this one mends the other.
-  return readable.gap === undefined && !isCopy() ? [readable, checkOwners(readLink(SELF))] : [readable];
+  // If the file is readable, its owners are not looked at: the recommended installation mends both.
+  return readable.gap === undefined && !runsFromCopy() ? [readable, checkOwners(readLink(SELF))] : [readable];
 }
 
-function checkReadable({ wasOpen, startedByRoot }: { wasOpen: boolean; startedByRoot: boolean }): Protection {
+function checkReadable({
+  wasDumpable,
+  startedByRoot,
+}: {
+  wasDumpable: boolean;
+  startedByRoot: boolean;
+}): Protection {
   const id = "file-readable";
   const open = "during the start, other processes of this user could read this process's memory";
   const pipe = "could have taken over the pipe that the key comes through";
-  if (!wasOpen) {
+  if (!wasDumpable) {
     const held = "not dumpable from exec";
     // A copy runs because the file can be read, so the first start was open for a moment, unless root started it.
-    if (!isCopy() || startedByRoot) return { id, held };
+    if (!runsFromCopy() || startedByRoot) return { id, held };
     const message = `during the start, other processes of this user ${pipe}: they can read the program's file`;
     return { id, held, gap: { message, hints: [INSTALL] } };
   }
@@ -68,9 +74,9 @@ function checkOwners(path: string): Protection {
 }
 
 /** Whether the process is in a user namespace whose owner can look into it. */
-export function checkNamespace({ wasOpen }: { wasOpen: boolean }): Protection {
+export function checkNamespace({ wasDumpable }: { wasDumpable: boolean }): Protection {
   const id = "user-namespace";
-  if (!isOpenToNamespaceOwner({ isReadable: wasOpen }))
+  if (!isReadableByNamespaceOwner({ isReadable: wasDumpable }))
     return { id, note: "none whose owner can read the proxy's memory" };
   return {
     id,

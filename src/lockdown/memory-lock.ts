@@ -3,7 +3,7 @@
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { readLink } from "../../native/files/files.ts";
 import { mayLockAnyMemory } from "../../native/process/credentials.ts";
-import { isCopy } from "../../native/process/image.ts";
+import { runsFromCopy } from "../../native/process/image.ts";
 import { lockAllMemory } from "../../native/process/memory.ts";
 import { fieldOf, type Status } from "../../native/process/proc-status.ts";
 import { raiseMemoryLockLimit, UNLIMITED } from "../../native/process/process.ts";
@@ -56,5 +56,5 @@ function hints(): string[] {
 
 /** The program's path, if it is known: a copy in memory has none, and from source it would be Bun's. */
 function ownFile(): string {
-  return isCopy() || !Bun.main.startsWith("/$bunfs/") ? "FILE" : readLink("/proc/self/exe");
+  return runsFromCopy() || !Bun.main.startsWith("/$bunfs/") ? "FILE" : readLink("/proc/self/exe");
 }

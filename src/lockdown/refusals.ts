@@ -1,9 +1,9 @@
 // What keeps the program from starting, whatever its options are.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
-import { checkNull } from "../../native/files/descriptors.ts";
+import { checkNullDevice } from "../../native/files/descriptors.ts";
 import type { Status } from "../../native/process/proc-status.ts";
-import { raiseFileLimit, tracer } from "../../native/process/process.ts";
+import { raiseFileLimit, tracerPid } from "../../native/process/process.ts";
 import { EXIT, UserError } from "../base/errors.ts";
 
 /** The proxy's own, and ten exchanges at a time. */
@@ -24,7 +24,7 @@ export function refuseFewDescriptors(): void {
 /** Standard input and standard error are replaced by /dev/null once the key is read. Throws UserError if that cannot be done. */
 export function refuseWithoutNull(): void {
   try {
-    checkNull();
+    checkNullDevice();
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
     throw new UserError(`/dev/null cannot be used (${error.message})`, EXIT.cannotStart, [
@@ -35,7 +35,7 @@ export function refuseWithoutNull(): void {
 
 /** Throws UserError if a process traces this one. */
 export function refuseTracer(status: Status): void {
-  const pid = tracer(status);
+  const pid = tracerPid(status);
   if (pid === 0) return;
   throw new UserError(`process ${pid} is tracing this one and could read the key`, EXIT.unprotected, [
     "start it without a debugger and without strace",

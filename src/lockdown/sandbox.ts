@@ -1,9 +1,9 @@
 // The sandbox: files, ports and signals before the second start, so that it holds for every thread; system calls after it.
 
 import { EACCES, ENOSYS, EOPNOTSUPP, EROFS, SystemCallError } from "../../native/ffi/libc.ts";
-import { O_RDWR, O_WRONLY, whyNotOpened } from "../../native/files/files.ts";
-import { forbidExecutableGain } from "../../native/process/process.ts";
-import { askForLandlock, landlockAbi, restrict } from "../../native/sandbox/landlock.ts";
+import { O_RDWR, O_WRONLY, openErrno } from "../../native/files/files.ts";
+import { forbidNewExecutableMemory } from "../../native/process/process.ts";
+import { landlockAbi, probeLandlock, restrict } from "../../native/sandbox/landlock.ts";
 import { installFilter } from "../../native/sandbox/seccomp.ts";
 import { dirname } from "../base/paths.ts";
 import type { Environment } from "../input/environment.ts";
@@ -40,7 +40,11 @@ export function restrictAccess(options: Options, environment: Environment, image
       socketDirectories: options.socket === undefined ? [] : [dirname(options.socket)],
       writableFiles: ["/dev/null"],
       executables: [...EXECUTABLES, ...(image === undefined ? [] : [`/proc/self/fd/${image}`])],
-      connectPorts: [DNS_PORT, portOf(options.upstreamUrl), ...proxyPorts(options.upstreamUrl, environment)],
+      connectPorts: [
+        DNS_PORT,
+        portOf(options.upstreamUrl),
+        ...httpsProxyPorts(options.upstreamUrl, environment),
+      ],
       bindPorts: options.port === undefined ? [] : [options.port],
     });
   });
@@ -52,9 +56,9 @@ export function restrictAccess(options: Options, environment: Environment, image
  */
 function isAccessRestricted(): boolean {
   if (landlockAbi() === 0) return false;
-  const reason = whyNotOpened("/proc/self/timerslack_ns", O_WRONLY);
+  const reason = openErrno("/proc/self/timerslack_ns", O_WRONLY);
   // On a read-only /proc the kernel does not get as far; a device is not part of what is mounted read-only.
-  return (reason === EROFS ? whyNotOpened("/dev/zero", O_RDWR) : reason) === EACCES;
+  return (reason === EROFS ? openErrno("/dev/zero", O_RDWR) : reason) === EACCES;
 }
 
 /** What Landlock restricts. Comes before the system call filter, which leaves no way to ask. */
@@ -67,7 +71,7 @@ export function checkLandlock(): Protection {
 
 /** What Landlock leaves unrestricted; undefined if that is nothing. */
 function landlockGap(): Gap | undefined {
-  const { abi, refusal } = askForLandlock();
+  const { abi, refusal } = probeLandlock();
   const allOpen = (why: string, hint: string): Gap => ({
     message: `files, TCP ports and signals are not restricted: ${why}`,
     hints: [hint],
@@ -104,7 +108,7 @@ const LANDLOCK_SINCE: readonly [abi: number, what: string][] = [
 
 /** Allows no system calls but those that serving takes, on every thread, and no memory that becomes executable. */
 export function installSyscallFilter(): Protection[] {
-  const mdwe = forbidExecutableGain();
+  const mdwe = forbidNewExecutableMemory();
   const filter = attempt(installFilter);
   return [
     {
@@ -141,7 +145,7 @@ function attempt(step: () => void): boolean {
   }
 }
 
-function proxyPorts(upstreamUrl: URL, environment: Environment): number[] {
+function httpsProxyPorts(upstreamUrl: URL, environment: Environment): number[] {
   if (isLoopback(upstreamUrl)) return [];
   const proxies = [environment["HTTPS_PROXY"], environment["https_proxy"]];
   return proxies.flatMap((proxy) => {

@@ -1,24 +1,24 @@
 // The two starts, as lists of steps. The order is the security argument: each comment says what a step needs, or what it makes impossible for
 // everything after it. `doctor` goes through the same steps and stops where the key would be read.
 
-import { closeOthersOnExec, replaceBy } from "../../native/files/descriptors.ts";
+import { closeInheritedOnExec, replaceBy } from "../../native/files/descriptors.ts";
 import { keepMemoryLockCapability } from "../../native/process/credentials.ts";
 import { SecretPages } from "../../native/process/memory.ts";
 import { ownStatus } from "../../native/process/proc-status.ts";
 import {
-  forbidInspection,
   forbidNewPrivileges,
-  isOpenToInspection,
+  isDumpable,
   limitCoreDumps,
-  nameProcess,
+  makeUndumpable,
+  setProcessName,
 } from "../../native/process/process.ts";
 import { EXIT, UserError } from "../base/errors.ts";
 import { openDumpDirectory } from "../files/dump-directory.ts";
 import { openKeyFile } from "../files/key-file.ts";
 import { preparePlace, socketPlace, tokenPlace } from "../files/published.ts";
 import { prepareServerInfo, PROCESS_NAME } from "../files/server-info.ts";
-import { cleanEnvironment, type Environment, refuseUnclearProxy } from "../input/environment.ts";
-import { reportUnusedProxies } from "../input/mistakes.ts";
+import { cleanEnvironment, type Environment, refuseUnclearProxyVariable } from "../input/environment.ts";
+import { reportUnusedProxyVariables } from "../input/mistakes.ts";
 import { type Options, toArguments } from "../input/options.ts";
 import { checkFile, checkNamespace } from "./file.ts";
 import { lockMemory } from "./memory-lock.ts";
@@ -33,13 +33,13 @@ import { becomeOrRefuse, userOf, verifyUser, withNumbers } from "./user.ts";
  * survive execve are applied here, so that they hold for every thread of the next process. Throws UserError.
  */
 export function firstStart(words: readonly string[], given: Options, environment: Environment): never {
-  // 1. Close this process to others of its user: its standard input is the pipe that the key comes through.
-  forbidInspection();
+  // 1. No ptrace, no /proc/PID/mem: other processes of this user could take the key's pipe, which is standard input. The execve below undoes it.
+  makeUndumpable();
   // 2. What other users must read is readable, whatever the caller's umask is. The proxy has no chmod(2) left.
   process.umask(0o022);
   // 3. Tell what the second start cannot, and refuse what would fail there with less to say, before anything is opened.
-  reportUnusedProxies(given, environment);
-  refuseUnclearProxy(environment);
+  reportUnusedProxyVariables(given, environment);
+  refuseUnclearProxyVariable(environment);
   const options = withNumbers(given);
   const user = userOf(options);
   refuseFewDescriptors();
@@ -64,7 +64,7 @@ export function firstStart(words: readonly string[], given: Options, environment
     const clean = cleanEnvironment(environment);
     restrictAccess(options, clean, image);
     // 10. Leave everything else of the caller's behind: descriptors, working directory and, with execve, environment and memory.
-    closeOthersOnExec();
+    closeInheritedOnExec();
     process.chdir("/");
     executeAgain(image, [...words, ...toArguments(options)], clean);
   });
@@ -78,15 +78,15 @@ export type Secured = { protections: Protection[]; keyPages: SecretPages };
  * filter forbids. Throws UserError if the key cannot be protected at all; the caller decides about the rest.
  */
 export function secondStart<Opened>(options: Options, openEarly: () => Opened): Secured & { early: Opened } {
-  const wasOpen = isOpenToInspection();
-  // 1. Close the process to others. First, because until here a process of the same user could open /proc/PID/mem if the file is readable.
-  if (!forbidInspection()) throw unprotected("the process cannot be made undumpable");
+  const wasDumpable = isDumpable();
+  // 1. No ptrace, no /proc/PID/mem, for good. First, because if the file is readable they were possible until here.
+  if (!makeUndumpable()) throw unprotected("the process cannot be made undumpable");
   const status = ownStatus();
   // 2. The first start must have become the user for good.
   const user = verifyUser(options, status);
   // 3. A tracer that was there before step 1 still reads everything.
   refuseTracer(status);
-  nameProcess(PROCESS_NAME);
+  setProcessName(PROCESS_NAME);
   // 4. Read back what the first start did: the mark that says that there was one can be forged.
   if (!forbidNewPrivileges()) throw unprotected("no_new_privs cannot be set");
   // 5. No core dump, even if root makes the process dumpable again.
@@ -101,8 +101,8 @@ export function secondStart<Opened>(options: Options, openEarly: () => Opened): 
   const landlock = checkLandlock();
   const calls = installSyscallFilter();
   const protections = [
-    ...checkFile({ wasOpen, startedByRoot: options.user !== undefined }),
-    checkNamespace({ wasOpen }),
+    ...checkFile({ wasDumpable, startedByRoot: options.user !== undefined }),
+    checkNamespace({ wasDumpable }),
     memory,
     { id: "core-dumps", held: "no core" } as const,
     describeKeyPages(keyPages),
@@ -131,7 +131,9 @@ function describeKeyPages({ missing }: SecretPages): Protection {
     id: "key-pages",
     gap: {
       message: `${missing.join(", ")} failed for the pages that the key is read into`,
-      hints: ["RLIMIT_MEMLOCK must be 16 KiB at least, and the kernel 4.14"],
+      hints: [
+        "RLIMIT_MEMLOCK must allow 16 KiB (two pages, if those are larger), and the kernel must be 4.14 or later",
+      ],
     },
   };
 }

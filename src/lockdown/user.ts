@@ -3,9 +3,9 @@
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import {
   becomeUser,
-  entriesOf,
   findGroup,
   findUser,
+  readEntries,
   type User,
   userIds,
 } from "../../native/process/credentials.ts";
@@ -24,7 +24,7 @@ export function userOf({ user: nameOrUid }: Options): User | undefined {
 
 function resolveUser(nameOrUid: string): User {
   const user = findUser(nameOrUid);
-  if (user === undefined && entriesOf("/etc/passwd").every(([name]) => name === "")) {
+  if (user === undefined && readEntries("/etc/passwd").every(([name]) => name === "")) {
     throw new UserError(`--user '${nameOrUid}' cannot be looked up: /etc/passwd has no users`, EXIT.usage, [
       "give the number of a user, e.g. --user=61234",
     ]);

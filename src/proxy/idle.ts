@@ -9,7 +9,7 @@ const QUIET_MS = 45_000;
 const BUSY_MS = 600_000;
 const LOOK_EVERY_MS = 15_000;
 
-/** Looks after the server's idle connections for as long as the process lives. The function returned is to be called at each request. */
+/** Looks after the server's idle connections for as long as the process lives. The function returned is to be called for each request that passes. */
 export function closeWhenIdle(closeIdle: () => void): () => void {
   let askedAt = performance.now();
   let closedAt = askedAt;

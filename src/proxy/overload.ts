@@ -1,9 +1,10 @@
 // If no file descriptor is left, new connections get 503, so that running streams do not suffer. Without this, Bun 1.4.5 tries to accept the
 // same connection again and again, at 100 % of a processor, until one closes.
 
-import { libc, SystemCallError } from "../../native/ffi/libc.ts";
+import { SystemCallError } from "../../native/ffi/libc.ts";
 import { duplicate } from "../../native/files/descriptors.ts";
-import { findListeners, turnAway } from "../../native/sockets/listener.ts";
+import { close } from "../../native/files/files.ts";
+import { findListeners, refusePending } from "../../native/sockets/listener.ts";
 import * as terminal from "../base/terminal.ts";
 import { SERVER } from "../base/version.ts";
 import { errorBody } from "./error-response.ts";
@@ -20,15 +21,15 @@ export function turnAwayWhenFull(closeIdle: () => void): void {
   // Kept to be given up: accept(2), too, needs a free descriptor.
   let spare: number | undefined = duplicate(0);
   const look = (): void => {
-    // The last time, another thread may have been faster: what is given up is anybody's until it is accepted with.
+    // Another thread may have taken the descriptor that was freed last time: so try to get a new spare.
     spare ??= duplicateIfPossible();
     if (!isFull()) return;
     if (spare === undefined) {
       closeIdle();
       return;
     }
-    libc.close(spare);
-    const count = listeners.reduce((sum, listener) => sum + turnAway(listener, ANSWER), 0);
+    close(spare);
+    const count = listeners.reduce((sum, listener) => sum + refusePending(listener, ANSWER), 0);
     spare = duplicateIfPossible();
     if (count > 0) warnOfFull();
   };
@@ -46,7 +47,7 @@ export function warnOfFull(): void {
 
 function isFull(): boolean {
   const fd = duplicateIfPossible();
-  if (fd !== undefined) libc.close(fd);
+  if (fd !== undefined) close(fd);
   return fd === undefined;
 }
 

@@ -16,7 +16,7 @@ export type Refusal = {
 
 /**
  * What the rules look at. `url` is Bun's: `http://`, the Host field as it came, and the target with its dot segments resolved. So the route
- * table judges the path, not these rules.
+ * table must check the raw path (server.ts).
  */
 export type Head = { method: string; url: string; headers: Pick<Headers, "get" | "has"> };
 
@@ -91,7 +91,7 @@ function refuseForeignHost({ headers }: Head): Refusal | undefined {
  * the Sec-Fetch fields with everything, an <img> included (W3C Fetch Metadata). `Sec-Fetch-Site: none` is no exception: a URL that the user
  * has typed keeps it over the redirects that a site answers with. Browsers without these fields send Referer, or their name.
  */
-const FROM_BROWSERS = [
+const FROM_BROWSERS_ALONE = [
   "origin",
   "referer",
   "sec-fetch-dest",
@@ -104,10 +104,10 @@ const FROM_BROWSERS = [
 const BROWSER_NAMES = /^\s*Mozilla\/|\b(dillo|e?links|lynx|netsurf|opera|w3m)\b/i;
 
 function refuseBrowserRequests({ headers }: Head): Refusal | undefined {
-  // Node's fetch sends this one, and always this value.
+  // Not in the list above: Node's fetch sends this field, and always this value.
   const mode = headers.get("sec-fetch-mode");
   const isProgram =
-    !FROM_BROWSERS.some((name) => headers.has(name)) &&
+    !FROM_BROWSERS_ALONE.some((name) => headers.has(name)) &&
     (mode === null || mode === "cors") &&
     !BROWSER_NAMES.test(headers.get("user-agent") ?? "");
   if (isProgram) return undefined;

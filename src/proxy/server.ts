@@ -58,13 +58,14 @@ export function listen(
   };
   const handlers: Handlers = {
     onResponses(request, server) {
-      noteRequest();
       const refusal = refuseExchange(request);
       if (refusal !== undefined) return refused(request, refusal);
       const caller = callers.admit(request, server);
       if ("code" in caller) return refused(request, caller);
       const overspent = budget.admit(inFlight());
       if (overspent !== undefined) return refused(request, overspent);
+      // Not for a refused request: a web page could put off the closing of idle connections.
+      noteRequest();
       const timer = {
         run: () => server.timeout(request, IDLE_TIMEOUT_SECONDS),
         stop: () => server.timeout(request, NO_TIMEOUT),

@@ -1,34 +1,51 @@
 // `doctor`: what it says of this host is what a start on it comes to, in each of the ways there are to start.
 
 import { describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 import { version } from "../../package.json";
+import { FLAGS } from "../../src/input/flags.ts";
+import { inNamespace, onKernel, reasonsIn, reasonsOf, type Report } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
-import { BINARY, installedBinary, runProgram, type Start, temporaryDirectory } from "../harness/program.ts";
+import {
+  CANARY_KEY,
+  installedBinary,
+  Proxy,
+  runProgram,
+  type Start,
+  temporaryDirectory,
+} from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
 import { ALICE, as, isRoot, ORDINARY, reachableBinary, UNREADABLE } from "../harness/users.ts";
 
 const upstream = new RawUpstream();
 const UPSTREAM = `--upstream-url=${upstream.url}`;
 
-type Found = { id: string; status: string; found: string; advice: string | null };
-type Report = {
-  version: string;
-  uid: number;
-  upstream: string;
-  starts: boolean;
-  startsStrictly: boolean;
-  reachesUpstream: boolean;
-  checks: Found[];
-};
+/** Every check, in the order of a start. */
+const IDS =
+  "file-readable file-owner user-namespace memory-lock core-dumps key-pages landlock seccomp mdwe user port environment upstream".split(
+    " ",
+  );
 
 async function doctor({ args = [], ...start }: Start = {}) {
-  const ended = await runProgram({ ...start, args: ["doctor", UPSTREAM, "--json", ...args] });
+  const url = args.some((arg) => arg.startsWith("--upstream-url=")) ? [] : [UPSTREAM];
+  const ended = await runProgram({ ...start, args: ["doctor", "--json", ...url, ...args] });
   expect(ended.stderr).toBe("");
   const report = JSON.parse(ended.stdout) as Report;
-  return { ...ended, report, of: (id: string) => report.checks.find((check) => check.id === id) };
+  for (const { status, advice } of report.checks) expect(advice === null).toBe(status === "ok");
+  const { starts, startsStrictly, reachesUpstream } = report;
+  return {
+    ...ended,
+    report,
+    concludes: { starts, startsStrictly, reachesUpstream },
+    of: (id: string) => report.checks.find((check) => check.id === id),
+  };
+}
+
+/** How a start with --strict ends that has no key: asking for it, or with what --strict refuses. */
+async function strictExitCode({ args = [], ...start }: Start): Promise<number | null> {
+  return (await runProgram({ ...start, args: [UPSTREAM, "--strict", ...args] })).exitCode;
 }
 
 /** The file as the README recommends to install it. */
@@ -38,41 +55,17 @@ function recommended(): string {
   return path;
 }
 
-const LITTLE_MEMLOCK = ["prlimit", "--memlock=65536:65536"];
-
 type Way = {
   binary: () => string;
   launcher?: string[];
   user?: string[];
   uid: number;
-  /** What is not well, by id. */
+  /** What does not hold, by id. */
   warnings: string[];
-  holdsStrictly: boolean;
 };
 
-const YAMA = Bun.spawnSync(["cat", "/proc/sys/kernel/yama/ptrace_scope"]).stdout.toString().trim() || "0";
-const OPEN = YAMA === "0" ? ["file-readable", "yama"] : ["file-readable"];
-
-const AS_ROOT: [name: string, way: Way][] = [
-  ["root", { binary: () => reachableBinary(), uid: 0, warnings: ["user"], holdsStrictly: true }],
-  [
-    "root with --user",
-    {
-      binary: () => reachableBinary(),
-      user: [`--user=${ALICE}`],
-      uid: ALICE,
-      warnings: [],
-      holdsStrictly: true,
-    },
-  ],
-];
-
-const AS_RECOMMENDED: [name: string, way: Way][] = [
-  [
-    "an ordinary user, as recommended",
-    { binary: recommended, launcher: as(ORDINARY), uid: ORDINARY, warnings: [], holdsStrictly: true },
-  ],
-];
+/** A file that is not root's: its owner may replace it. That is said unless the file can be read, which the same installation mends. */
+const NOT_ROOTS = isRoot ? [] : ["file-owner"];
 
 const AS_ORDINARY: [name: string, way: Way][] = [
   [
@@ -81,8 +74,7 @@ const AS_ORDINARY: [name: string, way: Way][] = [
       binary: () => reachableBinary(),
       launcher: as(ORDINARY),
       uid: ORDINARY,
-      warnings: [...OPEN, "memory-lock"],
-      holdsStrictly: false,
+      warnings: ["file-readable", "memory-lock"],
     },
   ],
   [
@@ -91,18 +83,16 @@ const AS_ORDINARY: [name: string, way: Way][] = [
       binary: () => reachableBinary(UNREADABLE),
       launcher: as(ORDINARY),
       uid: ORDINARY,
-      warnings: ["memory-lock"],
-      holdsStrictly: false,
+      warnings: [...NOT_ROOTS, "memory-lock"],
     },
   ],
   [
     "an ordinary user with 64 KiB of locked memory",
     {
       binary: () => reachableBinary(UNREADABLE),
-      launcher: [...LITTLE_MEMLOCK, ...as(ORDINARY)],
+      launcher: ["prlimit", "--memlock=65536:65536", ...as(ORDINARY)],
       uid: ORDINARY,
-      warnings: ["memory-lock"],
-      holdsStrictly: false,
+      warnings: [...NOT_ROOTS, "memory-lock"],
     },
   ],
   [
@@ -111,278 +101,499 @@ const AS_ORDINARY: [name: string, way: Way][] = [
       binary: () => reachableBinary(UNREADABLE),
       launcher: ["prlimit", "--memlock=0:0", ...as(ORDINARY)],
       uid: ORDINARY,
-      warnings: ["memory-lock", "key-pages"],
-      holdsStrictly: false,
+      warnings: [...NOT_ROOTS, "memory-lock", "key-pages"],
     },
   ],
 ];
 
-/** What doctor may say besides of the user who runs the tests: the file is that user's, who may be in groups such as docker. */
-const OF_THE_TESTER = isRoot ? [] : ["file-owner", "file-writable", "become-root"];
+const AS_ROOT: [name: string, way: Way][] = [
+  ["root", { binary: () => reachableBinary(), uid: 0, warnings: [] }],
+  [
+    "root with --user",
+    { binary: () => reachableBinary(), user: [`--user=${ALICE}`], uid: ALICE, warnings: [] },
+  ],
+];
 
-describe("it says what a start with --strict comes to, started by", () => {
+const AS_RECOMMENDED: [name: string, way: Way][] = [
+  [
+    "an ordinary user, as recommended",
+    { binary: recommended, launcher: as(ORDINARY), uid: ORDINARY, warnings: [] },
+  ],
+];
+
+// What vm.memfd_noexec=2 does, and no disk that takes a copy.
+const noCopies = (): string[] => [
+  ...inNamespace("mount -t tmpfs -o noexec,mode=1777 none /var/tmp"),
+  ...onKernel({ memfd_create: "EACCES" }),
+];
+
+const WITHOUT_COPIES: [name: string, way: Way][] = [
+  [
+    "an ordinary user, from a file it can read, where no copy can be executed",
+    {
+      binary: () => reachableBinary(),
+      launcher: [...noCopies(), ...as(ORDINARY)],
+      uid: ORDINARY,
+      warnings: ["file-readable", "memory-lock"],
+    },
+  ],
+  [
+    "root with --user, where no copy can be executed",
+    {
+      binary: () => reachableBinary(),
+      launcher: noCopies(),
+      user: [`--user=${ALICE}`],
+      uid: ALICE,
+      warnings: ["file-readable"],
+    },
+  ],
+];
+
+describe("it says what a start comes to, with --strict and without, by", () => {
   async function expectTruth(_name: string, way: Way): Promise<void> {
-    const { launcher = [], user = [], uid, warnings, holdsStrictly } = way;
+    const { launcher = [], user = [], uid, warnings } = way;
     const binary = way.binary();
-    const { exitCode, report, of } = await doctor({ binary, launcher, args: user });
-    expect(exitCode).toBe(0);
+    const isStrict = warnings.length === 0;
+    const { exitCode, report, of } = await doctor({ binary, launcher, args: ["--strict", ...user] });
+    expect(exitCode).toBe(isStrict ? 0 : 1);
     const { checks, ...conclusion } = report;
     expect(conclusion).toEqual({
       version,
       uid,
       upstream: upstream.url,
       starts: true,
-      startsStrictly: holdsStrictly,
+      startsStrictly: isStrict,
       reachesUpstream: true,
     });
-    const found = checks.filter(({ status }) => status !== "ok").map(({ id }) => id);
-    expect(found.filter((id) => !OF_THE_TESTER.includes(id))).toEqual(warnings);
-    for (const { status, advice } of checks) expect(advice === null).toBe(status === "ok");
-    expect(of("memory-lock")!.found).toMatch(
-      warnings.includes("memory-lock") ? /^no \(mlockall: (ENOMEM|EPERM)\): / : /^yes, by CAP_IPC_LOCK$/,
+    expect(checks.map(({ id }) => id)).toEqual(IDS.filter((id) => id !== "file-owner" || of(id)));
+    expect(checks.filter(({ status }) => status !== "ok").map(({ id, status }) => [id, status])).toEqual(
+      warnings.map((id) => [id, "warning"]),
     );
-    // Without a key it ends once everything holds (1), or because something does not (11, 9).
-    const started = await runProgram({ binary, launcher, args: ["--strict", UPSTREAM, ...user] });
-    expect([9, 11].includes(started.exitCode!)).toBe(!holdsStrictly);
-    expect([1, 9, 11]).toContain(started.exitCode!);
+    // Without a key it ends once everything holds.
+    expect(await strictExitCode({ binary, launcher, args: user })).toBe(isStrict ? 1 : 11);
+    // And the proxy itself warns of the same, in the same words.
+    const proxy = await Proxy.start({ binary, launcher, args: [UPSTREAM, ...user] });
+    const { stderr } = await proxy.stop();
+    expect(reasonsOf(report, "warning")).toEqual(reasonsIn(stderr, "warning"));
   }
 
   test.each(AS_ORDINARY)("%s", expectTruth);
   test.skipIf(lacks("root")).each(AS_ROOT)("%s (needs root)", expectTruth);
   test.skipIf(lacks("root", "setcap")).each(AS_RECOMMENDED)("%s (needs root, setcap)", expectTruth);
+  test.skipIf(lacks("root", "mount namespaces")).each(WITHOUT_COPIES)(
+    "%s (needs root, mount namespaces)",
+    expectTruth,
+  );
 });
 
-describe("of the user, the file and the limits", () => {
-  // Where every user can reach it.
+test("without --strict, what only --strict refuses is no reason to fail", async () => {
   const binary = reachableBinary();
+  const { exitCode, concludes } = await doctor({ binary, launcher: as(ORDINARY) });
+  expect(exitCode).toBe(0);
+  expect(concludes).toEqual({ starts: true, startsStrictly: false, reachesUpstream: true });
+});
 
-  test("a limit is named as it is, and so is what is needed", async () => {
-    const { of } = await doctor({ binary, launcher: [...LITTLE_MEMLOCK, ...as(ORDINARY)] });
-    expect(of("memory-lock")!.found).toMatch(/RLIMIT_MEMLOCK is 64 KiB, \d+(\.\d)? GiB are needed/);
-  });
+const PLENTY = ["prlimit", `--memlock=${2 ** 40}:${2 ** 40}`];
+test.skipIf(lacks("root", "CAP_SYS_RESOURCE"))(
+  "a limit on locked memory that is enough, and by far, will do (needs root, CAP_SYS_RESOURCE)",
+  async () => {
+    const binary = reachableBinary(UNREADABLE);
+    const { of } = await doctor({ binary, launcher: [...PLENTY, ...as(ALICE)] });
+    expect(of("memory-lock")).toMatchObject({ status: "ok", found: "memory locked" });
+  },
+);
 
-  const PLENTY = ["prlimit", `--memlock=${2 ** 40}:${2 ** 40}`];
-  test.skipIf(lacks("root", "CAP_SYS_RESOURCE"))(
-    "a limit that is enough, and by far, is one to rely on (needs root, CAP_SYS_RESOURCE)",
-    async () => {
-      const { of } = await doctor({ binary, launcher: [...PLENTY, ...as(ALICE)] });
-      expect(of("memory-lock")!.status).toBe("ok");
-      expect(of("memory-lock")!.found).toMatch(/^yes: RLIMIT_MEMLOCK is 1 TiB, \d+(\.\d)? GiB are needed$/);
-    },
-  );
-
-  test("a user who may write the file", async () => {
-    const owned = installedBinary(0o755);
-    chownSync(owned, ORDINARY, process.getgid!());
-    const { of } = await doctor({ binary: owned, launcher: as(ORDINARY) });
-    expect(of("file-writable")!.status).toBe("warning");
-    expect(of("file-owner")).toMatchObject({ status: "warning" });
-    expect(of("file-owner")!.found).toContain(` is user ${ORDINARY}'s`);
-  });
-
-  test.skipIf(lacks("root"))("a directory of root's that others may write in (needs root)", async () => {
-    const open = installedBinary(0o755);
-    chmodSync(join(open, ".."), 0o775);
-    expect((await doctor({ binary: open })).of("file-owner")!.found).toEndWith(`has mode 0775`);
-  });
-
-  test.skipIf(lacks("root"))(
-    "a file that the user of --user cannot execute: it would not start, and does not (needs root)",
-    async () => {
-      const closed = reachableBinary(0o700);
-      const args = [`--user=${ALICE}`];
-      const { exitCode, report, of } = await doctor({ binary: closed, args });
-      expect({ exitCode, starts: report.starts }).toEqual({ exitCode: 1, starts: false });
-      expect(of("file-executable")!.status).toBe("fatal");
-      const { exitCode: startExitCode, stderr } = await runProgram({
-        binary: closed,
-        args: [...args, UPSTREAM],
-      });
-      expect(startExitCode).toBe(3);
-      expect(stderr).toContain(`hint: ${of("file-executable")!.advice}\n`);
-    },
-  );
-
-  test.skipIf(lacks("root"))(
-    "root that may not become another: it would not start, and does not (needs root)",
-    async () => {
-      const launcher = ["setpriv", "--bounding-set=-setuid"];
-      const args = [`--user=${ALICE}`];
-      const { exitCode, of } = await doctor({ binary, launcher, args });
-      expect({ exitCode, status: of("user")!.status }).toEqual({ exitCode: 1, status: "fatal" });
-      expect((await runProgram({ binary, launcher, args: [...args, UPSTREAM] })).exitCode).toBe(10);
-    },
-  );
-
-  async function expectTheSame(launcher: string[], user: string, exitCode: number): Promise<void> {
-    const started = await runProgram({ binary, launcher, args: ["--user", user] });
-    expect(started.exitCode).toBe(exitCode);
-    const asked = await runProgram({ binary, launcher, args: ["doctor", "--user", user] });
-    // Each names its own help, if the command line was wrong.
-    expect({ ...asked, stderr: asked.stderr.replace(" doctor --help", " --help") }).toEqual(started);
+describe("whoever can replace the file is told, and --strict refuses", () => {
+  async function expectStrangers(start: Start & { binary: string }, found: string): Promise<void> {
+    const { of, concludes } = await doctor(start);
+    const words = `users other than root can replace the program's file: ${found}`;
+    expect(of("file-owner")).toMatchObject({ status: "warning", found: words });
+    expect(concludes).toMatchObject({ starts: true, startsStrictly: false });
+    expect(await strictExitCode(start)).toBe(11);
   }
-  test("--user without root: as at a start", () => expectTheSame(as(ORDINARY), String(ORDINARY), 10));
-  test.skipIf(lacks("root")).each(["nobody-has-this-name", "root"])(
-    "--user=%s: as at a start (needs root)",
-    (user) => expectTheSame([], user, 2),
+
+  test("a file, and a directory, of the user's own", async () => {
+    const binary = installedBinary(UNREADABLE);
+    for (const path of [binary, dirname(binary)]) chownSync(path, ORDINARY, process.getgid!());
+    // The mode of a file that its owner cannot read.
+    chmodSync(binary, 0o111);
+    const found = `${dirname(binary)} is user ${ORDINARY}'s, ${binary} is user ${ORDINARY}'s`;
+    await expectStrangers({ binary, launcher: as(ORDINARY) }, found);
+  });
+
+  const OPEN: [name: string, mode: (binary: string) => void, found: (binary: string) => string][] = [
+    [
+      "a directory that a group may write in",
+      (binary) => chmodSync(dirname(binary), 0o775),
+      (binary) => `others may write to ${dirname(binary)}`,
+    ],
+    [
+      "a file that others may write",
+      (binary) => chmodSync(binary, 0o757),
+      (binary) => `others may write to ${binary}`,
+    ],
+    // The sticky bit of a file means nothing.
+    [
+      "a file that a group may write, with a sticky bit",
+      (binary) => chmodSync(binary, 0o1775),
+      (binary) => `others may write to ${binary}`,
+    ],
+    [
+      "a directory of another user's",
+      (binary) => chownSync(dirname(binary), ALICE, 0),
+      (binary) => `${dirname(binary)} is user ${ALICE}'s`,
+    ],
+  ];
+  test.skipIf(lacks("root")).each(OPEN)("%s (needs root)", async (_name, open, found) => {
+    const binary = installedBinary(0o755);
+    open(binary);
+    await expectStrangers({ binary }, found(binary));
+  });
+
+  test.skipIf(lacks("root"))(
+    "the neighbour: root's file, in root's directories and a sticky one (needs root)",
+    async () => {
+      const binary = installedBinary(0o755);
+      const { of, concludes } = await doctor({ binary });
+      const found = "the program's file and its directories are root's";
+      expect(of("file-owner")).toMatchObject({ status: "ok", found });
+      expect(concludes.startsStrictly).toBe(true);
+      expect(await strictExitCode({ binary })).toBe(1);
+    },
   );
 });
 
-test.skipIf(lacks("strace"))("under a tracer: it would not start, and does not (needs strace)", async () => {
-  const launcher = ["strace", "-f", "-o", "/dev/null"];
-  const { exitCode, of } = await doctor({ launcher });
-  expect({ exitCode, status: of("tracer")!.status }).toEqual({ exitCode: 1, status: "fatal" });
-  expect((await runProgram({ launcher, args: [UPSTREAM] })).exitCode).toBe(4);
-});
+describe("what keeps the proxy from starting, in the words of the start", () => {
+  /** Process IDs differ between two runs. */
+  const withoutPids = (text: string): string => text.replace(/process \d+/g, "process N");
 
-test("a proxy variable that is no URL: it would not start, and does not", async () => {
-  const env = { HTTPS_PROXY: "proxy.example:3128" };
-  const { exitCode, report, of } = await doctor({ env });
-  expect({ exitCode, starts: report.starts }).toEqual({ exitCode: 1, starts: false });
-  expect(of("proxy")).toMatchObject({ status: "fatal", found: "HTTPS_PROXY is no URL" });
-  expect((await runProgram({ env, args: [UPSTREAM] })).exitCode).toBe(1);
-});
+  /** A start that ends with this exit code and these words; and what doctor says of the same command line. */
+  async function expectRefusal(start: Start, code: number, words: RegExp): Promise<void> {
+    const args = start.args ?? [];
+    const started = await runProgram({ ...start, args: [UPSTREAM, ...args], input: `${CANARY_KEY}\n` });
+    expect(started).toMatchObject({ exitCode: code, stdout: "" });
+    const [reason, ...others] = reasonsIn(withoutPids(started.stderr), "error");
+    expect(reason!.found).toMatch(words);
+    expect(others).toEqual([]);
+    const { exitCode, stdout, concludes } = await doctor(start);
+    expect(JSON.parse(withoutPids(stdout)).checks).toEqual([{ id: "start", status: "fatal", ...reason! }]);
+    expect(concludes).toEqual({ starts: false, startsStrictly: false, reachesUpstream: false });
+    expect(exitCode).toBe(1);
+  }
 
-// A mount namespace of its own, in which files of the kernel's say what a test wants them to.
-const cannotMount = lacks("root", "mount namespaces");
+  async function expectStarts(start: Start): Promise<void> {
+    expect((await doctor(start)).concludes.starts).toBe(true);
+  }
 
-/** The beginning of a command line for which these files have this content. */
-function where(files: Record<string, string>, prepare = "true"): string[] {
-  const directory = temporaryDirectory();
-  const mounts = Object.entries(files).map(([path, text], index) => {
-    writeFileSync(join(directory, String(index)), text, { mode: 0o644 });
-    return `mount --bind ${join(directory, String(index))} ${path}`;
+  test("a proxy variable that is no URL", async () => {
+    const proxy = "proxy.example:3128";
+    await expectRefusal({ env: { HTTPS_PROXY: proxy } }, 1, /^HTTPS_PROXY must be a URL/);
+    await expectStarts({ env: { HTTPS_PROXY: `http://${proxy}` } });
   });
-  return ["unshare", "--mount", "sh", "-ec", [...mounts, prepare, 'exec "$0" "$@"'].join("\n")];
+
+  test("a variable that says that this is the second start", async () => {
+    const env = { RESPONSES_API_PROXY_STAGE: "reexec" };
+    await expectRefusal({ env }, 3, /^not started with a clean environment: /);
+  });
+
+  test("a key file that others may read", async () => {
+    const file = join(temporaryDirectory(), "key");
+    writeFileSync(file, `${CANARY_KEY}\n`, { mode: 0o644 });
+    const args = [`--key-file=${file}`];
+    await expectRefusal({ args }, 1, /^cannot read --key-file '.*': others may read or write it$/);
+    chmodSync(file, 0o600);
+    await expectStarts({ args });
+  });
+
+  test("a dump directory that is open to others", async () => {
+    const directory = join(temporaryDirectory(), "dump");
+    mkdirSync(directory, { mode: 0o755 });
+    const args = [`--dump-dir=${directory}`];
+    await expectRefusal({ args }, 1, /^cannot write --dump-dir '.*': others have rights to it$/);
+    chmodSync(directory, 0o700);
+    await expectStarts({ args });
+  });
+
+  test.skipIf(lacks("root"))("a server-info file in another user's directory (needs root)", async () => {
+    const directory = temporaryDirectory();
+    const args = [`--server-info=${join(directory, "info")}`];
+    chownSync(directory, ALICE, ALICE);
+    await expectRefusal(
+      { args },
+      1,
+      new RegExp(`^cannot write --server-info '.*': the directory ${directory} is user ${ALICE}'s$`),
+    );
+    await expectStarts({ args: [...args, `--user=${ALICE}`] });
+  });
+
+  test.skipIf(lacks("root"))("a file that the user of --user cannot execute (needs root)", async () => {
+    const binary = reachableBinary(0o700);
+    const args = [`--user=${ALICE}`];
+    await expectRefusal(
+      { binary, args },
+      3,
+      /^cannot start again with a clean environment \(execve: EACCES\)$/,
+    );
+    await expectStarts({ binary: reachableBinary(UNREADABLE), args });
+  });
+
+  test.skipIf(lacks("root"))("root that may not become another (needs root)", async () => {
+    const args = [`--user=${ALICE}`];
+    const start = { binary: reachableBinary(UNREADABLE), args };
+    await expectRefusal(
+      { ...start, launcher: ["setpriv", "--bounding-set=-setuid"] },
+      10,
+      new RegExp(`^cannot become user ${ALICE} \\(setresuid: EPERM\\)$`),
+    );
+    await expectStarts({ ...start, launcher: ["setpriv", "--bounding-set=-net_raw"] });
+  });
+
+  test("--user without root", async () => {
+    const start = { binary: reachableBinary(UNREADABLE), launcher: as(ORDINARY) };
+    await expectRefusal({ ...start, args: [`--user=${ORDINARY}`] }, 10, /^--user requires root$/);
+    await expectStarts(start);
+  });
+
+  test.skipIf(lacks("strace"))("a tracer (needs strace)", async () => {
+    const launcher = ["strace", "-f", "-o", "/dev/null"];
+    await expectRefusal({ launcher }, 4, /^process N is tracing this one and could read the key$/);
+    await expectStarts({});
+  });
+
+  test("a port that another program has: the rest is looked at all the same", async () => {
+    const port = `--port=${new RawUpstream().port}`;
+    const started = await runProgram({ args: [UPSTREAM, port], input: `${CANARY_KEY}\n` });
+    expect(started.exitCode).toBe(1);
+    const { exitCode, report, concludes } = await doctor({ args: [port] });
+    expect(reasonsOf(report, "fatal")).toEqual(reasonsIn(started.stderr, "error"));
+    expect(report.checks.filter(({ status }) => status === "fatal").map(({ id }) => id)).toEqual(["port"]);
+    expect(concludes).toEqual({ starts: false, startsStrictly: false, reachesUpstream: true });
+    expect(exitCode).toBe(1);
+  });
+
+  test("a port that is free", async () => {
+    const free = new RawUpstream();
+    free.stop();
+    const { of } = await doctor({ args: [`--port=${free.port}`] });
+    expect(of("port")).toMatchObject({ status: "ok", found: `127.0.0.1:${free.port} is free` });
+    expect((await doctor()).of("port")).toMatchObject({ status: "ok", found: "a free one on 127.0.0.1" });
+  });
+
+  test.skipIf(lacks("root")).each(["nobody-has-this-name", "root"])(
+    "--user=%s, which is a wrong command line: as a start says it, and nothing else (needs root)",
+    async (user) => {
+      const started = await runProgram({ args: ["--user", user] });
+      expect(started).toMatchObject({ exitCode: 2, stdout: "" });
+      const asked = await runProgram({ args: ["doctor", "--user", user] });
+      // Each names its own help.
+      expect({ ...asked, stderr: asked.stderr.replace(" doctor --help", " --help") }).toEqual(started);
+    },
+  );
+});
+
+describe("likely mistakes are warnings, in the words of the proxy's log, and keep nothing from starting", () => {
+  /** What doctor says of the options. */
+  async function mistakesOf(start: Start) {
+    const { report, exitCode, concludes } = await doctor({ binary: reachableBinary(), ...start });
+    expect(exitCode).toBe(0);
+    expect(concludes).toEqual({ starts: true, startsStrictly: isRoot, reachesUpstream: true });
+    return report.checks.filter(({ id }) => id === "options");
+  }
+
+  /** The first words of the warnings of a start, as doctor has them. */
+  async function logged(start: Start): Promise<string[]> {
+    const { stderr } = await (await Proxy.start({ binary: reachableBinary(), ...start })).stop();
+    return reasonsIn(stderr, "warning").map(({ found }) => found);
+  }
+
+  test("a path of --upstream-url that does not end in /responses", async () => {
+    const args = [UPSTREAM.replace("/v1/responses", "/v1/chat/completions")];
+    const found = "the path of --upstream-url, /v1/chat/completions, does not end in /responses";
+    const advice = `every request goes to exactly that URL; was ${upstream.url} meant?`;
+    expect(await mistakesOf({ args })).toEqual([{ id: "options", status: "warning", found, advice }]);
+    expect(await logged({ args })).toContain(found);
+  });
+
+  test("files of certificates that cannot be read", async () => {
+    const directory = temporaryDirectory();
+    const [missing, there] = ["missing.pem", "there.pem"].map((name) => join(directory, name));
+    writeFileSync(there!, "", { mode: 0o644 });
+    const env = { SSL_CERT_FILE: missing!, NODE_EXTRA_CA_CERTS: missing! };
+    const expected = Object.keys(env).map((name) => ({
+      id: "options",
+      status: "warning",
+      found: `${name}=${missing} cannot be read (ENOENT): no authority is taken from there`,
+      advice: "correct it, or leave it out",
+    }));
+    expect(await mistakesOf({ env })).toEqual(expected);
+    expect(await logged({ env, args: [UPSTREAM] })).toEqual(
+      expect.arrayContaining(expected.map(({ found }) => found)),
+    );
+    expect(await mistakesOf({ env: { NODE_EXTRA_CA_CERTS: there! } })).toEqual([]);
+  });
+});
+
+/** Text as it would be without line breaks and indentation. */
+function inOneLine(text: string): string {
+  return text.replace(/\s+/g, " ").trim();
 }
 
-describe.skipIf(cannotMount)("on a host (needs root, mount namespaces)", () => {
-  // Where every user can reach it.
-  const binary = reachableBinary();
-
-  const SWAPS = "Filename\tType\tSize\tUsed\tPriority\n";
-
-  test("with swap: plain, on zram, on dm-crypt, on LVM on dm-crypt", async () => {
-    const directory = temporaryDirectory();
-    const [plain, crypt, lvm, bareLvm] = ["sda2", "dm-7", "dm-8", "dm-9"].map((name) =>
-      join(directory, name),
-    );
-    // 253:7 is dm-crypt's, 253:8 lies on it, and 253:9 on a plain disk.
-    const prepare = `mknod ${plain} b 8 2; mknod ${crypt} b 253 7; mknod ${lvm} b 253 8; mknod ${bareLvm} b 253 9
-      mount -t tmpfs none /sys/dev/block
-      cd /sys/dev/block; mkdir -p 8:2 253:9/dm 253:9/slaves/sda2 253:7/dm 253:8/dm 253:8/slaves/dm-7/dm
-      echo CRYPT-LUKS2-0123-swap >253:7/dm/uuid; echo LVM-0123 >253:8/dm/uuid; echo LVM-0124 >253:9/dm/uuid
-      cp 253:7/dm/uuid 253:8/slaves/dm-7/dm/uuid; cd /`;
-    const swapsAre = (...paths: string[]): string[] => {
-      const lines = paths.map((path) => `${path} partition 8388604 0 -2\n`).join("");
-      return [
-        ...where({ "/proc/swaps": SWAPS + lines }, `rm -f ${plain} ${crypt} ${lvm} ${bareLvm}; ${prepare}`),
-      ];
-    };
-    const found = async (launcher: string[]) => {
-      const { status, found: text } = (await doctor({ binary, launcher })).of("swap")!;
-      return [status, text.replaceAll(`${directory}/`, "")];
-    };
-    const safe = [crypt!, "/dev/zram0", lvm!];
-    const text = "dm-7 is encrypted, /dev/zram0 is memory (zram), dm-8 is encrypted";
-    expect(await found([...swapsAre(...safe), ...as(ALICE)])).toEqual(["ok", text]);
-    expect(await found([...swapsAre(plain!), ...as(ALICE)])).toEqual(["warning", "sda2 is not encrypted"]);
-    expect(await found([...swapsAre(bareLvm!), ...as(ALICE)])).toEqual(["warning", "dm-9 is not encrypted"]);
-    // As root memory is locked, and is kept from swap.
-    expect(await found(swapsAre(plain!))).toEqual([
-      "ok",
-      "sda2 is not encrypted; locked memory goes there in hibernation only",
-    ]);
-    expect(await found([...where({ "/proc/swaps": SWAPS }), ...as(ALICE)])).toEqual(["ok", "none"]);
-  });
-
-  test("with a core_pattern that is a program: it is named, control characters escaped", async () => {
-    const launcher = where({ "/proc/sys/kernel/core_pattern": "|/bin/x \x1b[31m %P\n" });
-    const { stdout } = await runProgram({ launcher, args: ["doctor", UPSTREAM] });
-    expect(stdout).toContain("|/bin/x \\u001b[31m %P");
-  });
-
-  test("where no copy in memory can be executed: a start from a readable file is open", async () => {
-    const noDisk = "mount -t tmpfs -o noexec none /var/tmp";
-    const launcher = where({ "/proc/sys/vm/memfd_noexec": "2\n" }, noDisk);
-    const readable = await doctor({ binary, launcher: [...launcher, ...as(ALICE)] });
-    expect(readable.of("memfd-noexec")!.status).toBe("warning");
-    const closed = reachableBinary(0o711);
-    const unreadable = await doctor({ binary: closed, launcher: [...launcher, ...as(ALICE)] });
-    expect(unreadable.of("memfd-noexec")!.status).toBe("ok");
-    const byRoot = await doctor({ binary, launcher, args: [`--user=${ALICE}`] });
-    expect({ ...byRoot.of("memfd-noexec"), strict: byRoot.report.startsStrictly }).toMatchObject({
-      status: "warning",
-      strict: false,
-    });
-  });
-
-  test("whose user is in a group that is as good as root", async () => {
-    const launcher = where({
-      "/etc/passwd": `root:x:0:0::/:/bin/sh\nalice:x:${ALICE}:${ALICE}::/:/bin/sh\n`,
-      "/etc/group": `root:x:0:\naudio:x:29:alice\nsudo:x:27:bob\ndocker:x:999:bob,alice\nwheel:x:10:\n`,
-    });
-    const member = {
-      status: "warning",
-      found: "member of docker: may become root, who reads every key",
-    };
-    const byAlice = await doctor({ binary, launcher: [...launcher, ...as(ALICE)] });
-    expect(byAlice.of("become-root")).toMatchObject(member);
-    const forAlice = await doctor({ binary, launcher, args: ["--user=alice"] });
-    expect(forAlice.of("become-root")).toMatchObject(member);
-    const here = await doctor({
-      binary,
-      launcher: [...launcher, "setpriv", `--reuid=${ALICE}`, "--groups=10"],
-    });
-    expect(here.of("become-root")!.found).toStartWith("member of docker, wheel: ");
-    const bare = where({
-      "/etc/passwd": "root:x:0:0::/:/bin/sh\n",
-      "/etc/group": `docker:x:999:bob\nalice:x:${ALICE}:\n`,
-    });
-    const alone = await doctor({ binary, launcher: [...bare, ...as(ALICE)] });
-    expect(alone.of("become-root")!.status).toBe("ok");
-  });
-});
-
 describe("what is shown", () => {
-  test("has a mark and a label in each line, what to do under it, and 80 columns, without colours in a pipe", async () => {
-    const env = { FORCE_COLOR: "1", NODE_EXTRA_CA_CERTS: BINARY };
-    const { stdout, exitCode } = await runProgram({ args: ["doctor", UPSTREAM], env });
-    expect(exitCode).toBe(0);
-    expect(stdout).not.toContain("\x1b");
-    expect(stdout).toContain(
-      `\n  ! authorities    NODE_EXTRA_CA_CERTS=${BINARY}\n                   → decides who`,
+  // Nobody is there; that has no milliseconds in it.
+  const NOWHERE = "http://127.0.0.1:1/v1/models";
+  const MARKS: Record<string, string> = { ok: "✓", warning: "!", fatal: "✗" };
+
+  test("is the same as text and as JSON: a mark and an id in each line, advice after →, and 80 columns", async () => {
+    // A word that is longer than a line has a line of its own.
+    const file = join(temporaryDirectory(), "x".repeat(100));
+    writeFileSync(file, "", { mode: 0o644 });
+    const env = { HTTPS_PROXY: "http://127.0.0.1:3128", NODE_EXTRA_CA_CERTS: file };
+    const start = { binary: reachableBinary(), launcher: as(ORDINARY), env };
+    const args = ["doctor", `--upstream-url=${NOWHERE}`];
+    const asText = await runProgram({ ...start, args });
+    const asJson = await runProgram({ ...start, args: [...args, "--json"] });
+    expect(asText).toMatchObject({ exitCode: 1, stderr: "" });
+    expect(asJson).toMatchObject({ exitCode: 1, stderr: "" });
+    expect(asJson.stdout).toEndWith("}\n");
+    expect(asJson.stdout.trimEnd()).not.toContain("\n");
+    const { checks, startsStrictly } = JSON.parse(asJson.stdout) as Report;
+    expect(startsStrictly).toBe(false);
+    expect(new Set(checks.map(({ status }) => status))).toEqual(new Set(["ok", "warning", "fatal"]));
+    const sections = checks.map(
+      ({ id, status, found, advice }) =>
+        `${MARKS[status]} ${id} ${found}${advice === null ? "" : ` → ${advice}`}`,
     );
-    expect(stdout).toContain("\nKernel\n  ✓ version        Linux ");
-    const lines = stdout.split("\n");
-    expect(lines.length).toBeGreaterThan(30);
-    for (const line of lines) expect(line.length <= 80 || line.includes(BINARY) ? "" : line).toBe("");
+    expect(inOneLine(asText.stdout)).toBe(
+      [
+        `responses-api-proxy ${version}, for user ${ORDINARY} and ${NOWHERE}`,
+        ...sections,
+        "The proxy would start here; with --strict it would not (file-readable, memory-lock);",
+        "but it would not reach its upstream: see ✗.",
+      ].join(" "),
+    );
+    const [, listed] = asText.stdout.split("\n\n");
+    const lines = listed!.split("\n");
+    // Each begins a check, begins its advice, or goes on with either.
+    for (const line of lines) expect(line).toMatch(/^( {2}[✓!✗] [a-z-]+ +| {20}(→ | {2})?)(?=[^\s→])/u);
+    expect(lines.flatMap((line) => /^ {2}\S ([a-z-]+)/u.exec(line)?.[1] ?? [])).toEqual(
+      checks.map(({ id }) => id),
+    );
+    const long = asText.stdout.split("\n").filter((line) => line.length > 80);
+    expect(long).toEqual([`${" ".repeat(20)}NODE_EXTRA_CA_CERTS=${file}`]);
+  });
+
+  test("says what ends a start, and that nothing else was looked at", async () => {
+    const env = { HTTPS_PROXY: "proxy.example:3128" };
+    const { stdout, exitCode } = await runProgram({ args: ["doctor", UPSTREAM], env });
+    expect(exitCode).toBe(1);
+    const [header, ...rest] = stdout.split("\n\n");
+    const uid = process.getuid!();
+    expect(inOneLine(header!)).toBe(`responses-api-proxy ${version}, for user ${uid} and ${upstream.url}`);
+    expect(rest).toEqual([
+      "  ✗ start           HTTPS_PROXY must be a URL such as http://proxy.example:3128\n" +
+        "                    → correct it, or start with env -u HTTPS_PROXY",
+      "The proxy would not start here: see ✗.\n",
+    ]);
+  });
+
+  test.skipIf(lacks("root"))("says so if all holds (needs root)", async () => {
+    const { stdout } = await runProgram({ binary: reachableBinary(), args: ["doctor", UPSTREAM] });
+    expect(stdout).toEndWith("\n\nThe proxy would start here, and with --strict, too.\n");
+    expect(stdout).not.toMatch(/[!✗→]/u);
+  });
+
+  test("has no colours in a pipe, even if they are forced", async () => {
+    const { stdout } = await runProgram({ args: ["doctor", UPSTREAM], env: { FORCE_COLOR: "1" } });
+    expect(stdout).toContain("  ✓ landlock ");
+    expect(stdout).not.toContain("\x1b");
   });
 
   test.skipIf(lacks("script"))(
     "has colours on a terminal, and none there with NO_COLOR (needs script)",
     async () => {
       const onTerminal = async (env: Record<string, string>): Promise<string> => {
-        const command = `'${BINARY}' doctor ${UPSTREAM}`;
+        const command = `'${reachableBinary()}' doctor ${UPSTREAM}`;
         const args = ["--quiet", "--command", command, "/dev/null"];
         return (await runProgram({ binary: "script", args, env: { TERM: "xterm", ...env } })).stdout;
       };
-      expect(await onTerminal({})).toContain("\x1b[32m✓\x1b[39m version");
+      expect(await onTerminal({})).toContain("  \x1b[32m✓\x1b[39m landlock ");
       const plain = await onTerminal({ NO_COLOR: "1" });
-      expect(plain).toContain("✓ version");
+      expect(plain).toContain("  ✓ landlock ");
       expect(plain).not.toContain("\x1b");
     },
   );
 
-  test("leaves standard input alone", async () => {
-    const launcher = ["sh", "-c", '"$0" "$@" >/dev/null; cat'];
-    const { stdout } = await runProgram({ launcher, args: ["doctor", UPSTREAM], input: "sk-for-another" });
-    expect(stdout).toBe("sk-for-another");
+  test("has no control character of the environment's, and says which it was", async () => {
+    const path = "/nowhere/\x1b[31m\u202e\n  ✓ forged";
+    const env = { NODE_EXTRA_CA_CERTS: path };
+    const { stdout } = await runProgram({ args: ["doctor", UPSTREAM], env });
+    expect(inOneLine(stdout)).toContain("NODE_EXTRA_CA_CERTS=/nowhere/\\u001b[31m\\u202e\\u000a ✓ forged");
+    const asJson = await runProgram({ args: ["doctor", UPSTREAM, "--json"], env });
+    for (const text of [stdout, asJson.stdout])
+      // oxlint-disable-next-line no-control-regex -- control characters are what this is about
+      expect(text).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/);
+    const { checks } = JSON.parse(asJson.stdout) as Report;
+    expect(checks.find(({ id }) => id === "environment")!.found).toBe(
+      `in force: NODE_EXTRA_CA_CERTS=${path}`,
+    );
   });
 
   test("has no query of the upstream's, which may be a secret", async () => {
     const args = ["doctor", `${UPSTREAM}?code=secret`];
-    for (const flags of [[], ["--json"]])
-      expect((await runProgram({ args: [...args, ...flags] })).stdout).not.toContain("secret");
+    for (const flags of [[], ["--json"]]) {
+      const { stdout, stderr, exitCode } = await runProgram({ args: [...args, ...flags] });
+      expect(exitCode).toBe(0);
+      expect(stdout).toContain(upstream.url);
+      expect(stdout + stderr).not.toContain("secret");
+    }
+  });
+});
+
+describe("what is left as it was", () => {
+  test("standard input", async () => {
+    const launcher = ["sh", "-c", '"$0" "$@" >/dev/null; cat'];
+    const { stdout } = await runProgram({ launcher, args: ["doctor", UPSTREAM], input: CANARY_KEY });
+    expect(stdout).toBe(CANARY_KEY);
+  });
+
+  test("the server-info file of a proxy, the dump directory, and the key file, with every flag of a start", async () => {
+    const directory = temporaryDirectory();
+    const [info, dump, key] = ["info", "dump", "key"].map((name) => join(directory, name));
+    mkdirSync(dump!, { mode: 0o700 });
+    writeFileSync(key!, `${CANARY_KEY}\n`, { mode: 0o600 });
+    const proxy = await Proxy.start({ args: [`--server-info=${info}`] });
+    const written = readFileSync(info!, "utf8");
+    const binary = reachableBinary();
+    const flags = [
+      ["--port=0", `--server-info=${info}`, `--key-file=${key}`, "--http-shutdown", UPSTREAM],
+      ["--insecure-upstream", "--strict", "--shutdown-timeout=1s", "--log-level=debug", "--log-json"],
+      [`--dump-dir=${dump}`],
+    ].flat();
+    const names = new Set(flags.map((flag) => /^--([a-z-]+)/.exec(flag)![1]!));
+    // Root's only, and in the tests above.
+    const others = ["user", "help", "version"];
+    expect([...names, ...others].sort()).toEqual(Object.keys(FLAGS).sort());
+    const { stdout, stderr, exitCode } = await runProgram({ binary, args: ["doctor", "--json", ...flags] });
+    // As a start would say.
+    expect(stderr).toContain(
+      `'${info}' names a proxy that is running (pid ${proxy.pid}, port ${proxy.port})`,
+    );
+    const report = JSON.parse(stdout) as Report;
+    expect(report).toMatchObject({ starts: true, reachesUpstream: true });
+    expect(report.startsStrictly).toBe(isRoot);
+    expect(exitCode).toBe(isRoot ? 0 : 1);
+    expect(stdout).not.toContain(CANARY_KEY);
+
+    expect(readdirSync(directory).sort()).toEqual(["dump", "info", "key"]);
+    expect(readdirSync(dump!)).toEqual([]);
+    expect(readFileSync(info!, "utf8")).toBe(written);
+    expect(readFileSync(key!, "utf8")).toBe(`${CANARY_KEY}\n`);
+    await proxy.stop();
+  });
+
+  test("a directory without a server-info file", async () => {
+    const directory = temporaryDirectory();
+    await doctor({ args: [`--server-info=${join(directory, "info")}`] });
+    expect(readdirSync(directory)).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-// Answers to start from: what passes, and what a broken or hostile upstream, or one between it and the proxy, may send.
+// Answers to mutate: some that pass, and some that a broken or hostile upstream or intermediary may send.
 
 const answer = (lines: readonly string[], body = ""): string => `${lines.join("\r\n")}\r\n\r\n${body}`;
 const ok = (lines: readonly string[], body = ""): string =>

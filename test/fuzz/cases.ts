@@ -1,4 +1,4 @@
-// A case: bytes in the writes in which they are sent, and how the sender ends. As text, for `--replay`: `request:<hex>.<hex>!reset`.
+// A case: the sender's writes, and how its connection ends. `--replay` takes it as text: `request:<hex>.<hex>!reset`.
 
 import { readFileSync } from "node:fs";
 
@@ -7,7 +7,7 @@ import { cut, mutate } from "./mutate.ts";
 import { Random } from "./random.ts";
 import { REQUEST_SEEDS } from "./requests.ts";
 
-/** A client's bytes; an upstream's; an upstream's while only half of the request is there. */
+/** Bytes from a client; from an upstream; from an upstream that has only half of the request. */
 export type Kind = "request" | "answer" | "early";
 
 /** What the sender does after its last byte: nothing, a FIN, or an RST. */
@@ -15,11 +15,11 @@ export type Ending = "stay" | "end" | "reset";
 
 export type Case = { kind: Kind; writes: string[]; ending: Ending; from: string };
 
-/** The case with this number; the same for the same seed. */
+/** Returns the case with this number; the same for the same seed. */
 export function makeCase(kind: Kind, seed: number, number: number): Case {
   const random = new Random(seed, kind, number);
   const seeds = kind === "request" ? REQUEST_SEEDS : ANSWER_SEEDS;
-  // The first ones pass: from them, more of what is damaged still does.
+  // The first ones pass, so more of their mutations pass as well.
   const [from, bytes] = random.pick(random.oneIn(3) ? seeds.slice(0, 4) : seeds);
   const other = (): string => random.pick(seeds)[1];
   const mutated = random.oneIn(6) ? bytes : mutate(random, bytes, other);
@@ -37,7 +37,7 @@ export function toText({ kind, writes, ending }: Case): string {
   return `${kind}:${writes.map((write) => Buffer.from(write, "latin1").toString("hex")).join(".")}!${ending}`;
 }
 
-/** A case from its text, from the name of a file that has the text or the bytes of a request, or from the bytes of a request in hex. */
+/** Reads a case from its text, from a file with that text or a request's bytes, or from a request's bytes in hex. */
 export function fromText(given: string): Case {
   const text = given.trim();
   const [, kind = "request", hex, ending = "stay"] =

@@ -1,13 +1,13 @@
-// The proxy as a child process, with a key whose way out is looked for.
+// The proxy as a child process, with a key that must not leak.
 
 /** A key no other text contains by chance. */
 const KEY = `sk-canary-fuzz-${"0123456789abcdefghijklmnopqrstuvwxyzABCDEF".repeat(2)}`;
 export const AUTHORIZATION = `Bearer ${KEY}`;
 
-/** Whether a text has enough of the key to know it by. */
+/** Whether a text contains enough of the key to recognize it. */
 export const hasKey = (text: string): boolean => text.includes(KEY.slice(0, 20));
 
-/** Those that run end with the fuzzer, also where that is interrupted. */
+/** The running children. They end with the fuzzer, also if it is interrupted. */
 const running = new Set<Child>();
 process.once("exit", () => running.forEach((child) => void child.kill()));
 
@@ -16,7 +16,7 @@ const MAX_KEPT = 100_000;
 export class Child {
   readonly #process: Bun.Subprocess<Buffer, "ignore", "pipe">;
   readonly #listening = Promise.withResolvers<number>();
-  /** The last of standard error; all of it that followed the key, if that was ever there. */
+  /** The end of standard error; if the key ever appeared there, everything since then. */
   stderr = "";
 
   private constructor(command: readonly string[]) {
@@ -31,19 +31,19 @@ export class Child {
     void this.#read();
   }
 
-  /** Starts the command; resolves with its port, too, once it listens. */
+  /** Starts the command; resolves once it listens. */
   static async start(command: readonly string[]): Promise<{ child: Child; port: number }> {
     const child = new Child(command);
     return { child, port: await child.#listening.promise };
   }
 
-  /** How it ended; undefined while it has not. */
+  /** How it ended; undefined while it runs. */
   get end(): string | undefined {
     const { exitCode, signalCode } = this.#process;
     return exitCode === null && signalCode === null ? undefined : `${exitCode ?? signalCode}`;
   }
 
-  /** Resolves when it has ended, or after a moment in which it has not. */
+  /** Resolves when it has ended, or after 200 ms. */
   async perhapsEnded(): Promise<void> {
     await Promise.race([this.#process.exited, Bun.sleep(200)]);
   }

@@ -1,4 +1,4 @@
-// Mutated requests and answers through the compiled program, and programs that are wrong in one line, which the same cases find out.
+// No mutated request or answer breaks an invariant of the program, and the same cases detect programs with one wrong line.
 
 import { describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import { describeFailure, FEW_LANES, fuzz, replay } from "./fuzz.ts";
 
 const CASES = 1000;
 const ANSWERS: readonly Kind[] = ["answer", "answer", "answer", "early"];
-/** Another one each day, besides the one that stays; a failure shows it. */
+/** One fixed seed, and one that changes each day; a failure shows it. */
 const SEEDS = [1, Math.floor(Date.now() / 86_400_000)];
 
 describe.each(SEEDS)("seed %d", (seed) => {
@@ -18,7 +18,7 @@ describe.each(SEEDS)("seed %d", (seed) => {
     const { failures, cases, reached, refused } = await fuzz({ kinds: ["request"], cases: CASES, seed });
     expect(failures.map(describeFailure)).toEqual([]);
     expect(cases).toBe(CASES);
-    // A proxy that refuses everything would pass, and so would one that is asked for nothing else.
+    // Neither a proxy that refuses everything may pass, nor cases that are all refused.
     expect(reached).toBeGreaterThan(CASES / 10);
     expect(refused).toBeGreaterThan(CASES / 10);
   });
@@ -32,7 +32,7 @@ describe.each(SEEDS)("seed %d", (seed) => {
 
 const ROOT = resolve(import.meta.dir, "../..");
 
-/** A command that runs the program from a copy of its source in which `line` of `file` is `wrong`. */
+/** Returns a command that runs the program from a copy of its source in which `wrong` replaces `line` of `file`. */
 function programWith(file: string, line: string, wrong: string): string[] {
   const directory = temporaryDirectory();
   for (const part of ["src", "native", "package.json", "tsconfig.json"])
@@ -91,7 +91,7 @@ const WRONG: Wrong[] = [
     /did not send, or should not have/,
   ],
   [
-    "an answer of uncertain end is passed on",
+    "an unframed answer is passed on",
     ANSWERS,
     "src/proxy/headers.ts",
     "if (status === 204 || status === 304) return true;",
@@ -107,7 +107,7 @@ const WRONG: Wrong[] = [
     /client got the field access-control-/,
   ],
   [
-    "nobody hears of a body that is given up",
+    "the error of a cancelled body is not caught",
     ANSWERS,
     "src/proxy/forward.ts",
     "answer.body?.cancel().catch(() => {});",
@@ -115,7 +115,7 @@ const WRONG: Wrong[] = [
     /the proxy has ended \(70\)/,
   ],
   [
-    "what the upstream did wrong is the proxy's fault",
+    "an upstream's fault is reported as the proxy's",
     ANSWERS,
     "src/proxy/failures.ts",
     "if (!(error instanceof UpstreamFault)) {",
@@ -123,7 +123,7 @@ const WRONG: Wrong[] = [
     /status 500 from the proxy itself/,
   ],
   [
-    "answers repeat what was sent",
+    "answers repeat the key",
     ANSWERS,
     "src/proxy/upstream.ts",
     'return fetch(this.#url, { ...this.#settings, method: "POST", headers, body, signal } as RequestInit);',
@@ -132,14 +132,14 @@ const WRONG: Wrong[] = [
   ],
 ];
 
-describe("found out within as many cases", () => {
+describe("detected within as many cases", () => {
   test.each(WRONG)("%s", async (_what, kinds, file, line, wrong, fault) => {
     const command = programWith(file, line, wrong);
     const { failures } = await fuzz({ kinds, cases: CASES, seed: 1, command, patience: 1, lanes: FEW_LANES });
     expect(failures[0]?.fault).toMatch(fault);
   });
 
-  test("and the neighbour: the copy, unchanged", async () => {
+  test("the neighbour: the unchanged copy", async () => {
     const command = programWith("src/proxy/headers.ts", "dropHopByHop(upstream);", "dropHopByHop(upstream);");
     const { failures, cases } = await fuzz({
       kinds: ["request", ...ANSWERS],
@@ -152,7 +152,7 @@ describe("found out within as many cases", () => {
   });
 });
 
-/** Answers that have ended the program once: exit code 70. */
+/** Answers that once made the program exit with code 70. */
 const FOUND: [what: string, bytes: string, ending: Ending][] = [
   ["a status below 100, and its body broken off", "HTTP/1.1 099 No\r\nContent-Length: 9\r\n\r\nok", "end"],
   ["the same by a reset", "HTTP/1.1 099 No\r\nContent-Length: 9\r\n\r\nok", "reset"],
@@ -164,7 +164,7 @@ test.each(FOUND)("found once: %s", async (_what, bytes, ending) => {
 });
 
 describe("a case", () => {
-  test("is the same for the same seed and number, and another for others", () => {
+  test("is the same for the same seed and number, and different for others", () => {
     const texts = [1, 1, 2].map((seed) => toText(makeCase("request", seed, 7)));
     expect(texts[0]).toBe(texts[1]!);
     expect(texts[0]).not.toBe(texts[2]!);

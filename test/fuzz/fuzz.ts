@@ -1,4 +1,4 @@
-// Many cases over several proxies at once, and what they came to.
+// Runs many cases on several proxies at once and collects the failures.
 
 import { resolve } from "node:path";
 
@@ -23,15 +23,15 @@ export type Fuzzing = {
   cases: number;
   seed: number;
   command?: readonly string[];
-  /** After so many failures it is enough. */
+  /** The number of failures after which the run stops. */
   patience?: number;
-  /** The flags of each proxy that runs at the same time. */
+  /** The flags of each proxy; all proxies run at the same time. */
   lanes?: readonly (readonly string[])[];
 };
 
-/** A watched exchange takes another way through the proxy than one that is not. */
+/** At level debug the proxy observes exchanges, which takes another path through its code. */
 const LANES: readonly (readonly string[])[] = [[], [], [], [], [], ["--log-level=debug"]];
-/** One of each kind. */
+/** One lane of each kind. */
 export const FEW_LANES = LANES.slice(-2);
 
 /** Runs the cases 0 to `cases` - 1 of a seed. */
@@ -62,7 +62,7 @@ export async function fuzz({
   return summary;
 }
 
-/** Runs one case so many times in each kind of lane, since many a fault is a race, and returns the violated invariants. */
+/** Runs one case `times` times in each kind of lane, because some faults are races. Returns the violated invariants. */
 export async function replay(
   it: Case,
   { command = [BINARY], times = 50 }: { command?: readonly string[]; times?: number } = {},
@@ -91,7 +91,7 @@ async function withLanes(
   }
 }
 
-/** For a person, and for `--replay`. */
+/** Describes the failure for a person, with the text that `--replay` takes. */
 export function describeFailure({ seed, number, case: it, fault }: Failure): string {
   return [
     `FAILED seed ${seed}, case ${number} (${it.kind}, from "${it.from}"): ${fault}`,

@@ -1,12 +1,12 @@
-// The exchange before and after each case: what goes up and what comes down is its own, or the case has done something to it.
+// The exchange before and after each case: it must come through unchanged, or the case has disturbed it.
 
 import { type Message, readMessage, show, valuesOf } from "./http.ts";
 import { type Arrival, Client } from "./wire.ts";
 
-/** The plainest head that passes, to be gone on with. */
+/** The start of the plainest head that passes. */
 export const HEAD = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\n";
 
-/** For what must come, on a machine that is busy. */
+/** How long to wait for what must come, on a busy machine. */
 export const MUST_MS = 10_000;
 
 export class Honest {
@@ -19,20 +19,20 @@ export class Honest {
     this.#port = port;
   }
 
-  /** Whether a request is the one that runs; nobody else knows its id. */
+  /** Whether a request is the current one; nobody else knows its id. */
   owns(request: Message): boolean {
     return this.#current.id !== "" && valuesOf(request, "x-honest").join() === this.#current.id;
   }
 
-  /** The upstream's part. */
+  /** Answers as the upstream. */
   answer({ body }: Message, arrival: Arrival): void {
     this.#current.isSeen = body === this.#current.body;
     arrival.send(answerWith(answerTo(this.#current.id), this.#count % 3 === 0));
   }
 
   /**
-   * One exchange, on a connection that is kept; what is wrong with it. `mayBreak`: the upstream closes connections, one of which the proxy
-   * may have chosen for it, and that is told to the client.
+   * Runs one exchange on a kept connection. Returns what is wrong with it. `mayBreak`: the case closes connections of
+   * the upstream, so the proxy may choose a dead one and tell the client; then the exchange is tried again.
    */
   async exchange({ mayBreak = false } = {}): Promise<string[]> {
     for (let attempt = 0; ; attempt++) {
@@ -58,7 +58,7 @@ export class Honest {
   }
 }
 
-/** An answer of the upstream's with this body. */
+/** Returns an upstream's answer with this body. */
 export const answerWith = (body: string, isChunked = false): string =>
   `HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n${framed(body, isChunked)}`;
 

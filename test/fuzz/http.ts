@@ -1,5 +1,5 @@
-// HTTP/1.1 as RFC 9112 has it, without any manner: what is read with this is either exactly so or invalid. Both ends of the fuzzer judge
-// what the proxy sends by it, and what a case says is read by it, too.
+// A strict HTTP/1.1 reader (RFC 9112): a message is exactly valid or it is invalid. Both ends of the fuzzer read with it
+// what the proxy sends, and the fuzzer reads the cases with it.
 
 export type Field = [name: string, value: string];
 
@@ -8,37 +8,37 @@ export type Message = {
   /** Names in lower case, order and repetition kept. */
   fields: Field[];
   body: string;
-  /** Whether all of it is there; if not, `body` is what is there. */
+  /** Whether the message is complete; if not, `body` is the part that is there. */
   isWhole: boolean;
-  /** Where it ends in the text. */
+  /** The index in the text at which it ends. */
   end: number;
   framing: "none" | "length" | "chunks" | "close";
-  /** What is wrong with the body after the part of it that is there, or with its trailers. */
+  /** What is wrong with the rest of the body, or with its trailers. */
   fault?: string;
 };
 
 export type Reading =
   | { is: "message"; message: Message }
-  /** Not even the head is whole. */
+  /** The head is incomplete. */
   | { is: "partial" }
   | { is: "invalid"; why: string };
 
 export type Manner = {
   isAnswer?: boolean;
-  /** It has no body by its nature (HEAD, 1xx, 204, 304). */
+  /** It cannot have a body (HEAD, 1xx, 204, 304). */
   noBody?: boolean;
-  /** An answer as Bun 1.4.5 reads it, so that what it passes on can be compared: see LENIENT below. */
+  /** Read an answer as Bun 1.4.5 does, to compare what the proxy passes on: see LENIENT below. */
   isLenient?: boolean;
 };
 
-/** DEL and bytes above are no part of a target (RFC 3986); Bun 1.4.5 reads them, and none of them is in the route. */
+/** A target must not contain DEL or bytes above (RFC 3986); Bun 1.4.5 accepts them, and the route contains none. */
 const REQUEST_LINE = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [\x21-\xff]+ HTTP\/1\.[01]$/;
 const LENIENT_STATUS_LINE = /^HTTP\/1\.[01] +[0-9]{3}( [\t\x20-\x7e\x80-\xff]*)?$/;
 const STATUS_LINE = /^HTTP\/1\.[01] [0-9]{3}( [\t\x20-\x7e\x80-\xff]*)?$/;
-/** DEL is no part of a value (RFC 9110 §5.5), but Bun 1.4.5 passes it on, and no reader takes it for an end. */
+/** A value must not contain DEL (RFC 9110 §5.5); Bun 1.4.5 passes it on, and no reader takes it for a line's end. */
 const FIELD = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\xff]*)$/;
 
-/** The message that begins at `at`. */
+/** Reads the message that begins at `at`. */
 export function readMessage(text: string, at: number, manner: Manner = {}): Reading {
   const head = takeHead(text, at, manner);
   if (head === undefined) return { is: "partial" };
@@ -54,11 +54,11 @@ export function readMessage(text: string, at: number, manner: Manner = {}): Read
   return readBody(text, head.end, { first, fields }, manner);
 }
 
-/** All values of a field. */
+/** Returns all values of a field. */
 export const valuesOf = ({ fields }: { fields: readonly Field[] }, name: string): string[] =>
   fields.filter(([one]) => one === name).map(([, value]) => value);
 
-/** A text for a person: control and other odd characters escaped. */
+/** Returns the text for a person, with unprintable characters escaped. */
 export const show = (text: string): string => {
   const short = text.length > 200 ? `${text.slice(0, 200)}…` : text;
   return JSON.stringify(short).replace(/[\x7f-\xff]/g, (c) => `\\x${c.charCodeAt(0).toString(16)}`);
@@ -116,7 +116,7 @@ function readBody(
 }
 
 const strictFraming = (head: { fields: Field[] }) => ({
-  // RFC 9110 §8.6: the same length twice may count as one, for what follows it; it is never passed on.
+  // RFC 9110 §8.6: the same length twice may be read as one; it is never passed on.
   lengths: [...new Set(valuesOf(head, "content-length").map((value) => value.replace(/^0+(?=\d)/, "")))],
   // RFC 9110 §5.6.1.2: empty elements of a list count for nothing.
   codings: valuesOf(head, "transfer-encoding").map((value) =>
@@ -125,8 +125,8 @@ const strictFraming = (head: { fields: Field[] }) => ({
 });
 
 /**
- * LENIENT: besides LF alone as the end of a line of a head, and spaces before the status, chunks win over a length (RFC 9112 §6.3),
- * there may be other codings before chunked, and the line of the last chunk ends the answer, whatever comes in place of trailers.
+ * LENIENT: a line of a head may end with LF alone, and spaces may precede the status. Chunks override a length (RFC 9112
+ * §6.3), and other codings may precede chunked. The last chunk's line ends the answer, whatever follows it.
  */
 function lenientFraming(head: { fields: Field[] }): ReturnType<typeof strictFraming> {
   const { lengths, codings } = strictFraming(head);
@@ -137,7 +137,7 @@ function lenientFraming(head: { fields: Field[] }): ReturnType<typeof strictFram
 
 type Chunks = { body: string; isWhole: boolean; end: number; fault?: string };
 
-/** Chunks, extensions and trailers. */
+/** Reads chunks, with their extensions and trailers. */
 function readChunks(text: string, at: number, isLenient: boolean): Chunks {
   let body = "";
   const unfinished = (): Chunks => ({ body, isWhole: false, end: text.length });
@@ -161,12 +161,12 @@ function readChunks(text: string, at: number, isLenient: boolean): Chunks {
   }
   const trailers = takeTrailers(text, at);
   if (typeof trailers === "number") return { body, isWhole: true, end: trailers };
-  // All of the body is there.
+  // The body is complete.
   if (isLenient) return { body, isWhole: true, end: at, fault: trailers ?? "no end of the trailers" };
   return trailers === undefined ? unfinished() : wrong(trailers);
 }
 
-/** Where they end; undefined if they go on, and what is wrong with them. */
+/** Returns the index at which the trailers end, what is wrong with them, or undefined if they are incomplete. */
 function takeTrailers(text: string, at: number): number | string | undefined {
   for (;;) {
     const end = text.indexOf("\r\n", at);

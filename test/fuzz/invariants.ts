@@ -1,10 +1,10 @@
-// What must hold in every case, as pure functions of what was sent and what was seen. Each violation is one line.
+// What must hold in every case: pure functions of the bytes sent and received, which yield a line for each violation.
 
 import { ERROR_CODES } from "../../src/proxy/error-response.ts";
 import { type Field, type Message, type Reading, readMessage, show, valuesOf } from "./http.ts";
 import { namedBy, type Wanted } from "./reading.ts";
 
-/** The fields that end at the next hop: none of them is ever passed on, in either direction. */
+/** The hop-by-hop fields: none is passed on, in either direction. */
 const HOP_BY_HOP = [
   "keep-alive",
   "proxy-authenticate",
@@ -18,7 +18,7 @@ const FOR_PAGES =
   /^access-control-(allow-(credentials|headers|methods|origin|private-network)|expose-headers|max-age)$/;
 const CODES = new Set<string>(ERROR_CODES);
 
-/** Of a request that has reached the upstream. */
+/** Yields what is wrong with a request that has reached the upstream. */
 export function* faultsOfRequest(request: Message, authorization: string, host: string): Generator<string> {
   if (request.first !== "POST /v1/responses HTTP/1.1")
     yield `upstream got the first line ${show(request.first)}`;
@@ -35,7 +35,7 @@ export function* faultsOfRequest(request: Message, authorization: string, host: 
   );
 }
 
-/** What of `reached` is not among `wanted`, in this order: a request too many, or a body that is another. */
+/** Yields each request of `reached` that is not in `wanted`, in this order: one too many, or with another body. */
 export function* faultsOfReaching(wanted: readonly Wanted[], reached: readonly Message[]): Generator<string> {
   let next = 0;
   for (const { body, isWhole, fields } of reached) {
@@ -52,7 +52,7 @@ export function* faultsOfReaching(wanted: readonly Wanted[], reached: readonly M
 
 export type Answers = { final: Message[]; faults: string[] };
 
-/** The answers in what a client received; `methods` are those of its requests, for HEAD. */
+/** Reads the answers that a client received; `methods` are those of its requests, for HEAD. */
 export function readAnswers(received: string, isClosed: boolean, methods: readonly string[] = []): Answers {
   const final: Message[] = [];
   for (let at = 0; at < received.length;) {
@@ -69,7 +69,7 @@ export function readAnswers(received: string, isClosed: boolean, methods: readon
     if (!reading.message.isWhole) break;
   }
   const faults = final.flatMap((answer) => [...faultsOfFields(answer.fields)]);
-  // Bun's own refusals of what it cannot read have no body and no length; they end with the connection.
+  // Bun's own refusals of unreadable requests have no body and no length; the connection's end is their end.
   const last = final.at(-1);
   if (last?.framing === "close" && isClosed) last.isWhole = true;
   return { final, faults };
@@ -88,7 +88,7 @@ export const statusOf = ({ first }: Message): number => Number(/ +(\d{3})/.exec(
 export const isOwn = (answer: Message): boolean =>
   valuesOf(answer, "server").join().startsWith("responses-api-proxy/");
 
-/** Of an answer that the proxy, or Bun, made itself. */
+/** Yields what is wrong with an answer that the proxy or Bun made itself. */
 export function* faultsOfOwn(answer: Message, method?: string): Generator<string> {
   const status = statusOf(answer);
   if (!isOwn(answer)) {
@@ -103,7 +103,7 @@ export function* faultsOfOwn(answer: Message, method?: string): Generator<string
   if (!CODES.has(code)) yield `client got an error without a known code: ${show(answer.body)}`;
 }
 
-/** Of an answer that is passed on: it is the upstream's, and looks whole only if that was. */
+/** Yields what is wrong with an answer that is passed on: it must be the upstream's, and complete only if that was. */
 export function* faultsOfPassedOn(answer: Message, sent: Reading): Generator<string> {
   if (sent.is !== "message") {
     yield `client got ${show(answer.first)} for an answer that is ${sent.is}${sent.is === "invalid" ? `: ${sent.why}` : ""}`;

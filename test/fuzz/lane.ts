@@ -1,4 +1,4 @@
-// A proxy with an upstream and clients of its own, in which one case after the other runs, each between two honest exchanges.
+// A lane: a proxy with its own upstream and clients, which runs one case after the other, each between two honest exchanges.
 
 import { bytesOf, type Case } from "./cases.ts";
 import { AUTHORIZATION, Child, hasKey } from "./child.ts";
@@ -16,7 +16,7 @@ import {
 import { readRequests, readUpstreamAnswer } from "./reading.ts";
 import { type Arrival, Client, StrictUpstream } from "./wire.ts";
 
-/** For what need not come. */
+/** How long to wait for what need not come. */
 const MAY_MS = 1_000;
 
 export type Outcome = { faults: string[]; reached: number };
@@ -27,7 +27,7 @@ export class Lane {
   #honest!: Honest;
   #port = 0;
 
-  // Of the case that runs.
+  // State of the current case.
   #faults: string[] = [];
   #reached: { request: Message; arrival: Arrival; token: string }[] = [];
   #answering: (arrival: Arrival, token: string) => void = () => {};
@@ -41,7 +41,7 @@ export class Lane {
     });
   }
 
-  /** Starts `command` with an upstream of its own. */
+  /** Starts `command` with its own upstream. */
   static async start(command: readonly string[], flags: readonly string[] = []): Promise<Lane> {
     const lane = new Lane();
     const url = `http://127.0.0.1:${lane.#upstream.port}/v1/responses`;
@@ -81,7 +81,7 @@ export class Lane {
     return { faults: this.#faults, reached: this.#reached.length };
   }
 
-  /** Mutated bytes of a client's; the upstream answers each request with a token of its own. */
+  /** Sends mutated bytes as a client; the upstream answers each request with a token of its own. */
   async #runRequest(it: Case): Promise<void> {
     this.#answersEarly = false;
     this.#answering = (arrival, token) => arrival.send(answerWith(token));
@@ -108,7 +108,7 @@ export class Lane {
       ),
     );
     this.#checkKey(client);
-    // Each answer is the proxy's own or that to the next request that reached the upstream.
+    // Each answer is the proxy's own, or the one to the next request that reached the upstream.
     const tokens = this.#reached.map(({ token }) => token);
     for (const [i, answer] of final.entries()) {
       if (!/tok-/.test(answer.body)) {
@@ -118,7 +118,7 @@ export class Lane {
     }
   }
 
-  /** Mutated bytes of the upstream's, for a request that is plain, or of which half is never sent. */
+  /** Sends mutated bytes as the upstream, to a plain request or to one of which half is never sent. */
   async #runAnswer(it: Case): Promise<void> {
     const sent = readUpstreamAnswer(bytesOf(it));
     const isWhole = sent.is === "message" && sent.message.isWhole;
@@ -147,7 +147,7 @@ export class Lane {
     const arrival = await written.promise;
     clearTimeout(late);
     if ((!isWhole || sent.message.fault !== undefined) && it.ending === "stay") {
-      // There is no answer to wait for: the proxy reads what there is, and then the upstream leaves.
+      // No answer need come: the proxy reads these bytes, and then the upstream leaves.
       await this.#exchangeHonestly();
       arrival?.reset();
     }
@@ -204,10 +204,10 @@ async function sendAll({ writes }: Case, client: Client): Promise<void> {
 }
 
 /**
- * What comes after an answer's end leaves with its last byte: then the connection is closed, or the surplus dropped (after chunks), and that
- * is promised. If it comes a moment later, the proxy may have given the connection to the next request by then, and HTTP/1.1 has nothing to
- * tell it from that one's answer. That is not promised, by nginx 1.22 with kept connections neither; a connection for each exchange would
- * prevent it, at five times the processor time over TLS.
+ * Sends surplus bytes in one write with the answer's last byte. The proxy promises to close the connection then, or to
+ * drop the surplus (after chunks). If surplus came a moment later, the proxy could already have used the connection for
+ * the next request, and HTTP/1.1 could not tell it from that request's answer. Neither the proxy nor nginx 1.22 with
+ * kept connections prevents that. A connection for each exchange would, at five times the processor time over TLS.
  */
 function withEndInOneWrite(writes: readonly string[], end: number): string[] {
   const before: string[] = [];

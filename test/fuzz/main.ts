@@ -32,7 +32,7 @@ if (values.replay === undefined) {
   process.exitCode = faults.length > 0 ? 1 : 0;
 }
 
-/** Throws if it is none: a run of no cases would pass. */
+/** Throws if the flag is not a number: a run of no cases would pass. */
 function numberOf(flag: "cases" | "seed"): number {
   if (!/^\d{1,15}$/.test(values[flag])) throw new Error(`--${flag} must be a number, not '${values[flag]}'`);
   return Number(values[flag]);

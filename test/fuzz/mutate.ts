@@ -1,4 +1,4 @@
-// Small damage to bytes, and cuts into writes; all chosen by a seeded generator.
+// Mutations: small damage to bytes, and cuts into writes, chosen by a seeded generator.
 
 import type { Random } from "./random.ts";
 
@@ -29,7 +29,7 @@ const ODD = [
   '"',
 ];
 
-/** Lines that are slipped in between two others. */
+/** Lines to insert between two others. */
 const LINES = [
   "Content-Length: 0",
   "Content-Length: 2",
@@ -76,7 +76,7 @@ const LINES = [
 
 const HUGE = [300, 17_000, 70_000];
 
-/** One to four changes. `other` is another seed, to take parts of. */
+/** Makes one to four changes. `other` returns another seed, to take parts of. */
 export function mutate(random: Random, bytes: string, other: () => string): string {
   for (let left = 1 + random.below(4); left > 0; left--) bytes = random.pick(CHANGES)(random, bytes, other);
   return bytes.length > 200_000 ? bytes.slice(0, 200_000) : bytes;
@@ -85,7 +85,7 @@ export function mutate(random: Random, bytes: string, other: () => string): stri
 type Change = (random: Random, bytes: string, other: () => string) => string;
 
 const at = (random: Random, bytes: string): number => random.below(bytes.length + 1);
-/** The start of a line: there the parsers' decisions are. */
+/** The start of a line, where parsers decide. */
 const lineStart = (random: Random, bytes: string): number => {
   const lines = [...bytes.matchAll(/\n/g)].map(({ index }) => index + 1);
   return lines.length === 0 ? at(random, bytes) : random.pick(lines);
@@ -127,7 +127,7 @@ const CHANGES: readonly Change[] = [
     const end = bytes.indexOf("\n", from) + 1;
     return end === 0 ? bytes : replaceAt(bytes, end, 0, bytes.slice(from, end));
   },
-  // A number that is another one.
+  // Another number.
   (random, bytes) => {
     const numbers = [...bytes.matchAll(/(?<![0-9a-f])[0-9a-f]{1,16}(?=\r\n)/gi)];
     if (numbers.length === 0) return bytes;
@@ -176,7 +176,7 @@ const CHANGES: readonly Change[] = [
     ),
 ];
 
-/** The same bytes in two to five writes; short ones now and then byte by byte. */
+/** Cuts the bytes into two to five writes; short ones sometimes byte by byte. */
 export function cut(random: Random, bytes: string): string[] {
   if (bytes.length < 60 && random.oneIn(4)) return [...bytes];
   const places = Array.from({ length: 1 + random.below(4) }, () =>

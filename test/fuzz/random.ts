@@ -1,9 +1,9 @@
-// A seeded generator of numbers: the same seed and number of a case give the same case, on any machine.
+// A seeded generator of random numbers: the same seed and case number give the same case, on any machine.
 
 export class Random {
   #state: number;
 
-  /** Of its own for each case, so that one case can be had without those before it. */
+  /** Each case has its own generator, so that it can run without the cases before it. */
   constructor(...seed: readonly (number | string)[]) {
     this.#state = Number(BigInt.asUintN(32, BigInt(Bun.hash(seed.join("/")))));
   }

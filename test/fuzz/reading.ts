@@ -1,21 +1,21 @@
-// What a case's bytes say, before a proxy has had them.
+// Reads a case's bytes as they are before a proxy gets them.
 
 import { type Message, type Reading, readMessage, valuesOf } from "./http.ts";
 
-/** A request in a case, as the strict reading has it. */
+/** A request in a case, as the strict reader reads it. */
 export type Wanted = {
   method: string;
   passes: boolean;
   body: string;
   isWhole: boolean;
   isBodyWhole: boolean;
-  /** The fields that Connection names and that nobody else adds. */
+  /** The fields that Connection names, except those that the proxy adds. */
   named: string[];
 };
 
 /**
- * The requests in a client's bytes, up to where they stop to be exactly HTTP/1.1: what comes after must not reach the upstream, whatever a
- * proxy makes of it. `rest` says whether there is such an after.
+ * Reads the requests in a client's bytes, up to the first byte that is not strict HTTP/1.1. Nothing after it may reach
+ * the upstream. `rest` says whether anything follows.
  */
 export function readRequests(bytes: string): { wanted: Wanted[]; rest: boolean } {
   const wanted: Wanted[] = [];
@@ -29,9 +29,9 @@ export function readRequests(bytes: string): { wanted: Wanted[]; rest: boolean }
     if (reading.is !== "message") return { wanted, rest: true };
     const { message } = reading;
     const [method = "", , version] = message.first.split(" ");
-    // RFC 9112 §6.1: framing that HTTP/1.0 does not have.
+    // RFC 9112 §6.1: HTTP/1.0 has no Transfer-Encoding.
     if (version === "HTTP/1.0" && message.framing === "chunks") return { wanted, rest: true };
-    // Bun 1.4.5 takes the last chunk for the end of a request, before the trailers and the empty line are there.
+    // Bun 1.4.5 takes the last chunk for the end of a request, before the trailers and the empty line come.
     const { isWhole } = message.framing === "chunks" ? lastChunkOf(bytes, at) : message;
     wanted.push({
       method,
@@ -68,7 +68,7 @@ function mayPass(request: Message): boolean {
   );
 }
 
-/** The final answer in an upstream's bytes, read leniently. */
+/** Reads the final answer in an upstream's bytes, leniently. */
 export function readUpstreamAnswer(bytes: string): Reading {
   for (let at = 0; ;) {
     const status = /^HTTP\/1\.[01] +([0-9]{3})/.exec(bytes.slice(at, at + 40))?.[1] ?? "";
@@ -80,14 +80,14 @@ export function readUpstreamAnswer(bytes: string): Reading {
   }
 }
 
-/** What the proxy, or Bun for it, puts into a request by itself. */
+/** The fields that the proxy, or Bun, adds to a request. */
 const ADDED = new Set(
   "accept accept-encoding authorization connection content-length content-type host transfer-encoding user-agent".split(
     " ",
   ),
 );
 
-/** The names in a message's Connection fields, in lower case. */
+/** Returns the names in a message's Connection fields, in lower case. */
 export const namedBy = (message: Pick<Message, "fields">): string[] =>
   valuesOf(message, "connection")
     .join()

@@ -1,4 +1,4 @@
-// Requests to start from: what passes, and the known ways in which two parsers come to read two different things.
+// Requests to mutate: some that pass, and the known ways in which two parsers read the same bytes differently.
 
 const LINE = "POST /v1/responses HTTP/1.1";
 const HOST = "Host: 127.0.0.1";

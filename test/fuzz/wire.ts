@@ -1,10 +1,10 @@
-// The two raw ends between which the proxy stands: a client's connection, and an upstream that takes nothing that is not exactly HTTP/1.1.
+// The raw connections at both ends of the proxy: a client's, and those of an upstream that accepts strict HTTP/1.1 only.
 
 import { type Message, readMessage } from "./http.ts";
 
 type Sending = { unsent: Buffer<ArrayBufferLike> };
 
-/** Writes all of it, now or when the kernel has room. */
+/** Writes all bytes, now or when the kernel has room. */
 function send(socket: Bun.Socket<Sending>, bytes: Buffer<ArrayBufferLike> = Buffer.alloc(0)): void {
   const all = socket.data.unsent.length === 0 ? bytes : Buffer.concat([socket.data.unsent, bytes]);
   if (all.length === 0) return;
@@ -59,12 +59,12 @@ export class Client {
     if (!this.isClosed) this.#socket.shutdown();
   }
 
-  /** Breaks the connection off (RST). */
+  /** Resets the connection (RST). */
   reset(): void {
     this.#socket.terminate();
   }
 
-  /** Whether `holds` came true in time, or the connection was closed. */
+  /** Waits until `holds` returns true or the connection is closed. Returns false if neither happens in time. */
   async until(holds: () => boolean, milliseconds: number): Promise<boolean> {
     return waitUntil(
       () => holds() || this.isClosed,
@@ -91,13 +91,13 @@ async function waitUntil(
   return holds();
 }
 
-/** A connection of the proxy's to the upstream. */
+/** A connection from the proxy to the upstream. */
 export class Arrival {
   received = "";
   isClosed = false;
-  /** A request has begun and is not whole. */
+  /** Whether a request has begun and is incomplete. */
   isPartial = false;
-  /** Its head has been announced. */
+  /** Whether `head` has been called for it. */
   headSeen = false;
 
   constructor(readonly socket: Bun.Socket<Sending & { arrival?: Arrival }>) {}
@@ -116,11 +116,11 @@ export class Arrival {
 }
 
 export type Hearing = {
-  /** A request's head is there, its body perhaps not. */
+  /** Called when a request's head is complete. */
   head: (request: Message, arrival: Arrival) => void;
-  /** All of a request is there. */
+  /** Called when a request is complete. */
   whole: (request: Message, arrival: Arrival) => void;
-  /** Bytes that are no HTTP/1.1 request. */
+  /** Called for bytes that are not an HTTP/1.1 request. */
   nonsense: (why: string) => void;
 };
 
@@ -168,7 +168,7 @@ export class StrictUpstream {
     return this.#listener.port;
   }
 
-  /** Whether no connection is in the middle of a request, after a bounded wait. */
+  /** Waits until no connection is in the middle of a request. Returns false if that takes too long. */
   async hasSettled(milliseconds: number): Promise<boolean> {
     const settled = (): boolean => [...this.#arrivals].every(({ isPartial }) => !isPartial);
     return waitUntil(settled, () => this.#changed.promise, milliseconds);

@@ -1,5 +1,5 @@
-// An attacker, run as another process (and mostly as another user): tries every door of a process that the kernel can close,
-// and prints what came of each as JSON, "OK" or the reason. Usage: bun attacker.ts PID ADDRESS
+// An attacker in another process, mostly another user's: it tries every way into a process that the kernel can deny, and
+// prints the result of each as JSON: "OK" or the reason. Usage: bun attacker.ts PID ADDRESS
 
 import { ptr } from "bun:ffi";
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
@@ -60,7 +60,7 @@ const pidfd = Number(libc.syscall(BigInt(SYS.pidfd_open), BigInt(pid), 0n, 0n, 0
 results["pidfd_getfd"] = call(SYS.pidfd_getfd, pidfd, 0, 0);
 
 console.log(JSON.stringify(results));
-// A tracer that ends lets go of what it traces.
+// A tracer that exits detaches from its tracee.
 process.exit(0);
 
 function attempt(door: () => unknown): string {
@@ -75,7 +75,7 @@ function attempt(door: () => unknown): string {
 function readFile(path: string): void {
   const fd = openSync(path, "r");
   try {
-    // mem has nothing at address 0; having been able to open it is what counts.
+    // Address 0 is not mapped, so mem is opened and not read.
     if (!path.endsWith("/mem")) readSync(fd, Buffer.alloc(64), 0, 64, null);
   } finally {
     closeSync(fd);
@@ -88,7 +88,7 @@ function call(number: number, ...args: number[]): string {
   return result === -1n ? getSystemErrorName(-errno()) : "OK";
 }
 
-/** struct iovec for each side, and the bytes, in one block large enough not to be moved. */
+/** Reads with process_vm_readv(2): an iovec for each side and the bytes, in one block too large for the engine to move. */
 function readRemote(): string {
   const block = new BigUint64Array(1024);
   const base = ptr(block);

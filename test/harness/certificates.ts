@@ -7,7 +7,7 @@ import { generate } from "selfsigned";
 
 export type Certificate = { key: string; cert: string };
 
-/** A new authority and a certificate of its for `host`; with `days` below 1 the certificate has expired. */
+/** Returns a new authority and a certificate that it signed for `host`, which has expired if `expired` is set. */
 export async function makeAuthority(host = "localhost", { expired = false } = {}): Promise<Authority> {
   const ca = await generate([{ name: "commonName", value: "throw-away CA" }], {
     keyType: "ec",
@@ -36,7 +36,7 @@ export async function makeAuthority(host = "localhost", { expired = false } = {}
 
 export type Authority = { caCert: string; server: Certificate };
 
-/** Writes the authority's certificate where the program can be told to trust it; answers that environment. */
+/** Writes the authority's certificate to `directory`. Returns the environment in which the program trusts it. */
 export function trust({ caCert }: Authority, directory: string): { NODE_EXTRA_CA_CERTS: string } {
   const path = join(directory, "ca.pem");
   writeFileSync(path, caCert, { mode: 0o644 });

@@ -1,16 +1,15 @@
-// What a test file started ends with it, and the tester's umask does not matter. Preloaded (bunfig.toml), so that it holds for every
-// file of a run.
+// Cleans up after each test file, and sets the umask. Preloaded (bunfig.toml), so it applies to every file of a run.
 
 import { afterAll } from "bun:test";
 
-// Tests make files and directories that other users are to reach; under a umask of 077 they could not.
+// Tests make files and directories for other users, who could not reach them under a umask of 077.
 process.umask(0o022);
 
-// Each test file has modules of its own (Bun 1.4.5), the preloaded hook included; the global object they share.
+// Bun 1.4.5: each test file and this hook have their own modules, but share the global object.
 type Cleanup = () => void | Promise<unknown>;
 const shared = globalThis as { cleanups?: Cleanup[] };
 
-/** Has `cleanup` called, and waited for, when the tests are over, the latest first. */
+/** Calls `cleanup` when the tests of this file are over, and waits for it; the last one registered comes first. */
 export function atEnd(cleanup: Cleanup): void {
   (shared.cleanups ??= []).push(cleanup);
 }

@@ -1,4 +1,4 @@
-// A Unix datagram socket of the test's own, as a service manager has one; Bun has no API for it.
+// A Unix datagram socket such as a service manager has; Bun has no API for it.
 
 import { dlopen, ptr } from "bun:ffi";
 
@@ -18,7 +18,7 @@ const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
 export class DatagramSocket {
   readonly #fd = libc.socket(AF_UNIX, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
 
-  /** Bound to a path, or with `@` in front to an abstract name. */
+  /** Binds to a path, or to an abstract name if it begins with `@`. */
   constructor(name: string) {
     const address = Buffer.alloc(1024);
     address.writeUInt16LE(AF_UNIX, 0);
@@ -31,12 +31,12 @@ export class DatagramSocket {
     });
   }
 
-  /** The next datagram. */
+  /** Waits for the next datagram and returns it. */
   async receive(): Promise<string> {
     return (await until(() => this.received(), "a datagram"))!;
   }
 
-  /** The next datagram that is there already; a Unix socket has it as soon as it was sent. */
+  /** Returns the next datagram if there is one; on a Unix socket it arrives as soon as it is sent. */
   received(): string | undefined {
     const space = Buffer.alloc(4096);
     const count = Number(libc.recv(this.#fd, ptr(space), BigInt(space.length), 0));

@@ -1,16 +1,16 @@
-// Waiting with an end: what does not happen in time is an error that says what was waited for and what was seen so far.
+// Waiting with a limit: the error says what was waited for and what was seen so far.
 
-/** How long a test waits unless it says otherwise. What is waited for takes well under a second on a quiet machine. */
+/** How long a test waits by default. What it waits for takes well under a second on a quiet machine. */
 const SECONDS = 10;
 
 export type Patience = {
-  /** Given up after this; more than the usual 10 only where the thing waited for takes that long by nature. */
+  /** The limit; above the usual 10 only for things that take that long by nature. */
   seconds?: number;
-  /** What there was so far, for the message. */
+  /** What was seen so far, for the message. */
   seen?: () => string;
 };
 
-/** The promise's value, or an error if it takes too long. */
+/** Returns the promise's value. Throws if it takes too long. */
 export async function within<T>(promise: Promise<T>, what: string, patience: Patience = {}): Promise<T> {
   const { seconds = SECONDS, seen } = patience;
   const tooLate = Promise.withResolvers<never>();
@@ -25,7 +25,7 @@ export async function within<T>(promise: Promise<T>, what: string, patience: Pat
   }
 }
 
-/** Asks again and again until `holds` returns something true, and returns that. */
+/** Calls `holds` repeatedly until it returns something truthy, and returns that. Throws if it takes too long. */
 export async function until<T>(
   holds: () => T | Promise<T>,
   what: string,

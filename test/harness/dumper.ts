@@ -1,4 +1,5 @@
-// Dumps that many requests at once, before any of their files can be finished, and waits for the files. Usage: bun dumper.ts DIRECTORY COUNT
+// Dumps COUNT requests at once, before any of their files can be finished, and waits for the files.
+// Usage: bun dumper.ts DIRECTORY COUNT
 
 import { openDumpDirectory } from "../../src/files/dump-directory.ts";
 import { Dump } from "../../src/report/dump.ts";

@@ -1,7 +1,7 @@
-// The program with bugs, for tests: on SIGUSR2 it throws where nobody catches, on SIGWINCH it leaves a rejection to nobody, and on SIGURG
-// it loses the means to make any answer. What it throws has the key in its message, as a bug's might.
+// The program with bugs: SIGUSR2 throws an error that nobody catches, SIGWINCH makes a rejection that nobody handles, and
+// after SIGURG it cannot make any answer. The errors have the key in their message, as those of a real bug might.
 
-// Put in by the build: the program has no other way to be told.
+// Replaced by the build.
 declare const SECRET: string;
 
 const bug = (): never => {
@@ -12,7 +12,7 @@ process.on("SIGUSR2", () => bug());
 process.on("SIGWINCH", () => void Promise.reject(new TypeError(`undefined is not ${SECRET}`)));
 process.on("SIGURG", () => {
   globalThis.Response = bug as unknown as typeof Response;
-  // Whoever sent the signal waits for this.
+  // The sender of the signal waits for this line.
   process.stdout.write("broken\n");
 });
 await import("../../src/main.ts");

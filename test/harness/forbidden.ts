@@ -1,5 +1,5 @@
-// The program with a hook, for tests: on SIGUSR2 it tries what the sandbox forbids, from inside, as one who took the process over
-// would, and writes what came of each to standard output as a line of JSON.
+// The program with a hook: on SIGUSR2 it tries what the sandbox forbids, as an attacker inside the process would, and
+// writes the results to standard output as a line of JSON.
 
 import { spawnSync } from "node:child_process";
 import {
@@ -14,9 +14,9 @@ import {
 } from "node:fs";
 import { connect, createServer } from "node:net";
 
-// Put in by the build: the program has no other way to be told.
+// Replaced by the build.
 declare const FORBIDDEN_FILE: string;
-/** A file of the user's own, outside the directories that may be written. */
+/** A file that the user owns, outside the directories that the sandbox lets the program write to. */
 declare const CHANGED_FILE: string;
 declare const OTHER_PORT: number;
 declare const OTHER_PID: number;
@@ -41,7 +41,7 @@ const binding = (port: number): Promise<unknown> =>
       .listen(port, "127.0.0.1", () => resolve(0)),
   );
 
-/** Numbers on x86_64 and aarch64 of what nothing in the program calls (asm/unistd.h). */
+/** System calls that nothing in the program makes: their numbers on x86_64 and aarch64 (asm/unistd.h). */
 const FORBIDDEN = {
   ptrace: [101, 117],
   unshare: [272, 97],

@@ -1,11 +1,13 @@
-// Executes a command on what it takes for another kernel: some system calls fail, or do nothing ("OK"), or Landlock is an older
-// one. As root:
-// `bun kernel.ts '{"landlock_create_ruleset":"ENOSYS"}' COMMAND…` or `'{"landlockAbi":2}'` or `'{"execveat":"once EACCES"}'`; only with a
-// certain value of an argument: `'{"prctl 0=4":"OK"}'`; or a call waits until a file is there: `'{"execveat":"once /tmp/go"}'`.
+// Executes a command on a kernel that looks like another one. Requires root. Usage: bun kernel.ts JSON COMMAND…
 //
-// A seccomp filter makes the calls fail. For the version of Landlock, and for a call that fails or waits the first time only, it asks a
-// second process, which lives as long as the first. All else is the real kernel's doing: what an old Landlock cannot forbid is not
-// forbidden.
+//   '{"landlock_create_ruleset":"ENOSYS"}'   the call fails
+//   '{"prctl 0=4":"OK"}'                     the call does nothing, if its argument 0 is 4
+//   '{"execveat":"once EACCES"}'             the call fails the first time
+//   '{"execveat":"once /tmp/go"}'            the call waits the first time, until the file exists
+//   '{"landlockAbi":2}'                      Landlock says that it is of this version
+//
+// A seccomp filter makes the calls fail. For the last three it asks a second process, which lives as long as the first.
+// Everything else is the real kernel's: the version of Landlock changes only what the command asks it for.
 
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
@@ -22,7 +24,7 @@ const ERRNO = 0x00050000;
 const NOTIF_RECV = 0xc0502100n;
 const NOTIF_SEND = 0xc0182101n;
 const IOCTL = process.arch === "arm64" ? 29n : 16n;
-/** Calls that the program makes by the libc's wrappers only. */
+/** Calls that the program makes only through libc wrappers. */
 const OTHERS: Record<string, number> = {
   mlockall: process.arch === "arm64" ? 230 : 151,
   setresuid: process.arch === "arm64" ? 147 : 117,
@@ -56,7 +58,7 @@ function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<st
     ];
     return [unless(number(name!), argument.length), ...argument];
   });
-  // The question for the version has a 1 as its third argument.
+  // The call that asks for the version has 1 as its third argument.
   const version =
     landlockAbi === undefined
       ? []
@@ -73,7 +75,7 @@ function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<st
   return execute(Bun.which(command[0]!) ?? command[0]!, command, variables);
 }
 
-/** The listener's descriptor, if there is to be one. */
+/** Installs the filter. Returns the listener's descriptor if `listens` is set. */
 function install(
   instructions: [code: number, jumpTrue: number, jumpFalse: number, k: number][],
   listens: boolean,
@@ -90,8 +92,8 @@ function install(
 }
 
 /**
- * Answers each question until the process that asks is gone: with `value`, or if there is a `once`, with that error at first, or when the
- * file of that name is there.
+ * Answers the filter's notifications until the filtered process has exited: with `value`; or with the error `once` the
+ * first time; or, if `once` is a path, as soon as that file exists.
  */
 async function answer(parent: number, value: number, once: string): Promise<void> {
   const error = ERRORS[once] ?? 0;
@@ -118,7 +120,7 @@ async function answer(parent: number, value: number, once: string): Promise<void
       isFirst = false;
       ioctl(NOTIF_SEND, reply);
     } catch (thrown) {
-      // Whoever asked is gone.
+      // The process that made the call has exited.
       if (!(thrown instanceof SystemCallError)) throw thrown;
     }
   }

@@ -1,4 +1,4 @@
-// Looking for a text in another process's memory, as root: every page that is there, and whether it may go to the swap device.
+// Looks for a text in another process's memory, as root: in every page that is present, locked or not.
 
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 
@@ -6,7 +6,7 @@ const PAGE_BYTES = 4096;
 const CHUNK_PAGES = 1024;
 
 export type Found = {
-  /** Copies of the text in all of the memory. */
+  /** Copies of the text in the whole memory. */
   copies: number;
   /** Copies in mappings that are not locked. */
   unlocked: number;
@@ -34,7 +34,7 @@ export function scanMemory(pid: number, text: string): Found {
   return found;
 }
 
-/** The blocks of /proc/PID/smaps whose flags (proc_pid_smaps(5), VmFlags) include all of those given. */
+/** Returns the blocks of /proc/PID/smaps whose VmFlags (proc_pid_smaps(5)) include all these flags. */
 export function mappingsWithFlags(pid: number, ...flags: string[]): string[] {
   return smapsBlocks(pid).filter((block) => {
     const has = /^VmFlags: (.*)$/m.exec(block)?.[1]?.split(" ") ?? [];
@@ -59,7 +59,7 @@ function mappings(pid: number): Mapping[] {
     });
 }
 
-/** Stretches of pages that exist, in memory (bit 63 of the pagemap entry) or swapped (bit 62); reserved address space is skipped. */
+/** Yields runs of pages that are in memory (bit 63 of the pagemap entry) or swapped (bit 62); skips reserved addresses. */
 function* presentRuns(pagemap: number, { start, end }: Mapping): Generator<{ start: number; end: number }> {
   const entries = Buffer.alloc(CHUNK_PAGES * 64 * 8);
   let runStart: number | undefined;
@@ -88,7 +88,7 @@ function countIn(mem: number, run: { start: number; end: number }, needle: Buffe
     const got = readSync(mem, chunk, kept, wanted, at);
     const filled = chunk.subarray(0, kept + got);
     for (let hit = filled.indexOf(needle); hit !== -1; hit = filled.indexOf(needle, hit + 1)) copies++;
-    // A copy may lie across two chunks.
+    // A copy may span two chunks.
     kept = Math.min(needle.length - 1, filled.length);
     filled.copy(chunk, 0, filled.length - kept);
     at += got;

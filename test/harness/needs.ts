@@ -1,11 +1,11 @@
-// What a test needs and this machine may not have. Such a test says so at the end of its name, "(needs root, strace)", and is skipped
-// by `lacks("root", "strace")`: so the run counts it, and its last lines can say why (report.ts).
+// What tests need that a machine may lack. Such a test is skipped by `lacks("root", "strace")` and ends its name with
+// "(needs root, strace)", so that the run counts it and its last lines say why (report.ts).
 
 import { existsSync, readFileSync } from "node:fs";
 
 const hasTool = (name: string) => (): boolean => Bun.which(name) !== null;
 
-/** Name → whether it is here. */
+/** Name → whether this machine has it. */
 const HERE = {
   root: () => process.getuid!() === 0,
   chromium: hasTool("chromium"),
@@ -26,9 +26,9 @@ const HERE = {
   "mount namespaces": () => succeeds("unshare", "--mount", "true"),
   "user namespaces": () => succeeds(...SETPRIV, "unshare", "--user", "--map-current-user", "true"),
   CAP_SYS_RESOURCE: () => succeeds("prlimit", `--memlock=${2 ** 40}:${2 ** 40}`, "true"),
-  /** Yama (ptrace_scope 1 and above) closes a process of one's own to all but its parents. */
+  /** From ptrace_scope 1 on, Yama lets only its ancestors trace a process, though its user is the same. */
   "ptrace_scope 0": () => !existsSync(YAMA) || readFileSync(YAMA, "utf8") === "0\n",
-  /** With hidepid (proc(5)) an ordinary user does not see the program's process, which is closed to that user. */
+  /** With hidepid (proc(5)) an ordinary user does not see the program's process, which is not dumpable. */
   "/proc without hidepid": () =>
     !/^\S+ \/proc proc \S*hidepid=(?!0|off)/m.test(readFileSync("/proc/mounts", "utf8")),
   "the kernel's headers for x64": () => kernelHeader("x64") !== undefined,
@@ -40,17 +40,17 @@ function isOnDisk(path: string): boolean {
   return !/^(tmpfs|ramfs)$/.test(stdout.toString().trim());
 }
 
-/** As a user that nobody is. */
+/** Runs as a uid that no user has. */
 const SETPRIV = ["setpriv", "--reuid=61234", "--regid=61234", "--clear-groups"];
 
-/** Whether a program for that processor starts here, whose header names this loader. */
+/** Whether a program for this processor with this loader starts here. */
 function isMachine(cpu: string, loader: string): boolean {
   return process.arch === cpu && existsSync(loader);
 }
 
 const YAMA = "/proc/sys/kernel/yama/ptrace_scope";
 
-/** The header that numbers the system calls (linux-libc-dev), undefined if it is not installed. */
+/** Returns the header with the system call numbers (linux-libc-dev); undefined if it is not installed. */
 export function kernelHeader(architecture: "x64" | "arm64"): string | undefined {
   const paths = {
     x64: ["/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/include/asm/unistd_64.h"],
@@ -61,12 +61,12 @@ export function kernelHeader(architecture: "x64" | "arm64"): string | undefined 
 
 export type Need = keyof typeof HERE;
 
-/** Whether one of them is missing here. */
+/** Whether this machine lacks one of these needs. */
 export function lacks(...needs: Need[]): boolean {
   return needs.some((need) => !HERE[need]());
 }
 
-/** Of the needs that a test names, those that are missing here; a name that nobody knows counts as missing. */
+/** Returns those of a test's needs that this machine lacks; an unknown name counts as lacking. */
 export function missingOf(needs: readonly string[]): string[] {
   return needs.filter((need) => !(need in HERE) || lacks(need as Need));
 }

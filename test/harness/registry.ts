@@ -1,4 +1,4 @@
-// A package registry on 127.0.0.1 that serves real tarballs, as far as `npm install`, `npx`, `bun install` and `bunx` ask it.
+// A package registry on 127.0.0.1 that serves real tarballs to `npm install`, `npx`, `bun install` and `bunx`.
 
 import { atEnd } from "./cleanup.ts";
 
@@ -19,7 +19,7 @@ export class Registry {
     return `http://127.0.0.1:${this.#server.port}/`;
   }
 
-  /** Offers a package; without a tarball it can be looked at and not be fetched. */
+  /** Offers a package; without a tarball, only its metadata. */
   add(manifest: Manifest, tarball?: string): void {
     this.#manifests.set(manifest.name, { manifest, tarball });
   }

@@ -1,4 +1,4 @@
-// What a run came to, from the JUnit file that `bun test` writes: how long each file took, what was skipped and why, and the totals.
+// The result of a run, from the JUnit file that `bun test` writes: how long each file took, what was skipped and why, and the totals.
 
 import { missingOf } from "./needs.ts";
 
@@ -12,7 +12,7 @@ export type Report = {
   files: Map<string, number>;
 };
 
-/** Reads a report of the given test files. A file that is not in it could not be loaded, and counts as a failed test. */
+/** Reads a report of the expected test files. A file that is missing in it could not be loaded, and counts as a failed test. */
 export function readReport(junit: string, expected: readonly string[]): Report {
   const report: Report = { passed: 0, failed: 0, skipped: [], files: new Map() };
   for (const [, text] of junit.matchAll(/<testsuite ([^>]*)>/g)) {
@@ -23,7 +23,7 @@ export function readReport(junit: string, expected: readonly string[]): Report {
     const { name = "", classname = "", file = "" } = attributes(text!);
     if (content.includes("<failure")) report.failed++;
     else if (!content.includes("<skipped")) report.passed++;
-    // Hooks have no name, and skipped ones are listed as well (Bun 1.4.5).
+    // Skipped hooks are listed as well, without a name (Bun 1.4.5).
     else if (name !== "(unnamed)") report.skipped.push(skipped(file, name, classname));
   }
   const notLoaded = expected.filter((file) => !report.files.has(file));
@@ -31,7 +31,7 @@ export function readReport(junit: string, expected: readonly string[]): Report {
   return report;
 }
 
-/** The names of the tests that failed, their groups' before their own. */
+/** Returns the names of the tests that failed, each after the names of its groups. */
 export function readFailures(junit: string): string[] {
   const cases = junit.matchAll(/<testcase ([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g);
   return [...cases].flatMap(([, text, content = ""]) => {
@@ -41,7 +41,7 @@ export function readFailures(junit: string): string[] {
   });
 }
 
-/** The report in lines: files by time, what was skipped by reason, and the totals last. */
+/** Returns the report in lines: files by time, skipped tests by reason, and the totals last. */
 export function* showReport({ passed, failed, skipped, files }: Report): Generator<string> {
   for (const [file, seconds] of [...files].sort(([, a], [, b]) => b - a))
     yield `${seconds.toFixed(1).padStart(6)} s  ${file}`;
@@ -53,7 +53,7 @@ export function* showReport({ passed, failed, skipped, files }: Report): Generat
   yield `${passed} passed, ${failed} failed, ${skipped.length} skipped`;
 }
 
-/** A test by the name that says a need, its group's before its own; of all that they need what is missing here, or all of it. */
+/** Returns a skipped test under the outermost name that says a need. The reason is which of its needs are missing here, or all of them. */
 function skipped(file: string, name: string, groups: string): Skipped {
   // From the outermost group to the test.
   const named = [name, ...groups.split(" > ")].reverse().filter((text) => NEEDS.test(text));

@@ -1,4 +1,4 @@
-// A stand-in Responses API over TLS: it answers any prompt with the same words, whole or as the events of a stream.
+// A stand-in Responses API over TLS: it answers any prompt with the same words, whole or as a stream of events.
 
 import type { Certificate } from "./certificates.ts";
 

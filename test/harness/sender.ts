@@ -1,5 +1,5 @@
-// Sends one request through src/proxy/upstream.ts and prints the status of the answer, or why there is none: in an environment that the program
-// itself never has, because it starts again without it. Usage: bun sender.ts URL KEY
+// Sends one request through src/proxy/upstream.ts and prints the answer's status, or why there is none. It keeps
+// environment variables that the program drops at its second start. Usage: bun sender.ts URL KEY
 
 import { causeOf } from "../../src/base/errors.ts";
 import { Authorization } from "../../src/key/key.ts";

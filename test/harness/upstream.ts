@@ -1,4 +1,4 @@
-// A stand-in upstream on raw sockets, TLS or plain: it keeps every byte it was sent and answers with the bytes it is told to.
+// A stand-in upstream on raw sockets, TLS or plain: it keeps every byte it receives and answers with the bytes it is given.
 
 import type { Certificate } from "./certificates.ts";
 import { atEnd } from "./cleanup.ts";
@@ -7,12 +7,12 @@ import { parseHead, unchunk } from "./wire.ts";
 /** One request as it stood on the wire. */
 export type Received = { first: string; fields: [name: string, value: string][]; body: string };
 
-/** The upstream's side of a connection, for an answer that is more than some bytes. */
+/** The upstream's side of a connection, for answers in several steps. */
 export type Connection = {
   write: (bytes: string) => void;
-  /** Ends the connection in order (FIN). */
+  /** Closes the connection (FIN). */
   end: () => void;
-  /** Breaks the connection off (RST). */
+  /** Resets the connection (RST). */
   reset: () => void;
 };
 
@@ -22,10 +22,10 @@ export const OK = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length
 
 export class RawUpstream {
   readonly requests: Received[] = [];
-  /** Bytes that came in on all connections, whole requests or not. */
+  /** Bytes received on all connections, of whole requests or not. */
   bytesReceived = 0;
   connections = 0;
-  /** Resolved each time the proxy closes a connection. */
+  /** Called each time the proxy closes a connection. */
   onClose: () => void = () => {};
   readonly #listener: Bun.TCPSocketListener<State>;
   readonly #secure: boolean;
@@ -59,7 +59,7 @@ export class RawUpstream {
     return this.#listener.port;
   }
 
-  /** Stops listening and breaks off what is open. */
+  /** Stops listening and resets open connections. */
   stop(): void {
     this.#listener.stop(true);
   }
@@ -85,7 +85,7 @@ export class RawUpstream {
 
 type State = { received: string; continued: boolean };
 
-/** The first whole request in `received`, and what comes after it. */
+/** Returns the first whole request in `received`, and the bytes after it. */
 function takeRequest(received: string): { request: Received; rest: string } | undefined {
   const end = received.indexOf("\r\n\r\n");
   if (end === -1) return undefined;

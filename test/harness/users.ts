@@ -1,4 +1,4 @@
-// Acting as other users, which only root can; and the ordinary user that a test runs something as, whoever runs the test.
+// Running programs as other users, which only root can; and an ordinary user for tests that anybody can run.
 
 import { chmodSync, copyFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,25 +9,25 @@ import { installedBinary, temporaryDirectory } from "./program.ts";
 
 export const isRoot = process.getuid?.() === 0;
 
-/** Numbers of users that nobody is. */
+/** Uids that no user has. */
 export const ALICE = 61_234;
 export const BOB = 61_235;
 
 /** An ordinary user: ALICE if root runs the tests, else the user who does. */
 export const ORDINARY = isRoot ? ALICE : process.getuid!();
 
-/** A command line's beginning that has the rest run as that user, without any privilege; empty for the user this is. */
+/** Returns a launcher that runs a command as that user, without privileges; empty for the current user. */
 export function as(uid: number): string[] {
   if (uid === process.getuid!()) return [];
   return ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--inh-caps=-all"];
 }
 
-/** The mode of a program that the ordinary user may execute and not read: root's file, or that user's own. */
+/** The mode that lets the ordinary user execute the program but not read it; root owns the file, or that user. */
 export const UNREADABLE = isRoot ? 0o711 : 0o111;
 
 const copies = new Map<number, string>();
 
-/** The binary where every user can reach it, as the one in dist/ need not be: one copy for each mode, which tests leave as it is. */
+/** Returns the path of a copy of the binary that every user can reach: one for each mode, shared, so tests leave it alone. */
 export function reachableBinary(mode = 0o755): string {
   const path = copies.get(mode) ?? installedBinary(mode);
   copies.set(mode, path);
@@ -41,7 +41,7 @@ export function runAs(uid: number, script: string, ...args: string[]): Promise<s
   return runAsWithin(10, uid, script, ...args);
 }
 
-/** The same for a script that takes longer by nature. */
+/** Does the same for a script that takes longer by nature. */
 export async function runAsWithin(
   seconds: number,
   uid: number,

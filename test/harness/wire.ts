@@ -1,4 +1,4 @@
-// Raw bytes on a connection to the proxy, and what comes back until the other side closes or nothing more is expected.
+// Sends raw bytes on a connection to the proxy, and waits for the bytes that come back.
 
 import { connect, type Socket } from "node:net";
 
@@ -9,16 +9,16 @@ import { fateOfProxyOn } from "./program.ts";
 export const HEAD = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\n";
 export const REQUEST = `${HEAD}Content-Length: 2\r\n\r\nhi`;
 
-/** The head of an answer that is an event stream, a chunk of it as on the wire, and its end. */
+/** On the wire: the head of an event stream, a chunk of it, and its end. */
 export const STREAM =
   "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 export const chunk = (text: string): string => `${text.length.toString(16)}\r\n${text}\r\n`;
 export const LAST_CHUNK = "0\r\n\r\n";
 
 export type Wire = {
-  /** Everything received so far, a character a byte. */
+  /** Everything received so far, one character a byte. */
   received: string;
-  /** How the other side ended the connection, undefined while it has not. */
+  /** How the other side ended the connection; undefined while it is open. */
   closed: "end" | "reset" | undefined;
   send: (bytes: string) => void;
   /** Resolves when `pattern` has been received or the connection is closed. */
@@ -110,7 +110,7 @@ export async function roundTrip(address: Address, request: string): Promise<Answ
   return end() ?? { status: 0, fields: [], body: "", raw: wire.received };
 }
 
-/** The final answer in `raw`, once it is whole. */
+/** Returns the final answer in `raw`; undefined until it is whole. */
 export function parseAnswer(raw: string, closed: boolean): Answer | undefined {
   const text = raw.replace(/^(HTTP\/1\.1 1\d\d [\s\S]*?\r\n\r\n)+/, "");
   const [head, ...rest] = text.split("\r\n\r\n");
@@ -125,7 +125,7 @@ export function parseAnswer(raw: string, closed: boolean): Answer | undefined {
   return { status, fields, body: chunked ? unchunk(body) : body, raw };
 }
 
-/** The first line and the fields of a head; names in lower case, order and repetition kept. */
+/** Returns the first line and the fields of a head; names in lower case, order and repetition kept. */
 export function parseHead(head: string): { first: string; fields: [string, string][] } {
   const [first = "", ...lines] = head.split("\r\n");
   const fields = lines.map((line): [string, string] => {
@@ -135,7 +135,7 @@ export function parseHead(head: string): { first: string; fields: [string, strin
   return { first, fields };
 }
 
-/** The bytes that a chunked body carries. */
+/** Returns the content of a chunked body. */
 export function unchunk(body: string): string {
   let content = "";
   let rest = body;

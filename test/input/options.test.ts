@@ -1,4 +1,4 @@
-// The command line: what is accepted, and for everything else one clear line, a hint where there is one, and exit code 2.
+// The command line: what is accepted; everything else gets one clear line, a hint if there is one, and exit code 2.
 
 import { describe, expect, test } from "bun:test";
 
@@ -106,7 +106,7 @@ describe("accepted", () => {
     const parsed = parseOptions(args) as Options;
     expect(parsed).toEqual({ ...DEFAULTS, ...options });
     expect(Object.isFrozen(parsed)).toBe(true);
-    // What the second start is given means the same; the key file is its standard input by then.
+    // The arguments of the second start mean the same; by then the key file is standard input.
     expect(parseOptions(toArguments(parsed))).toEqual({ ...parsed, keyFile: undefined });
   });
 });
@@ -319,14 +319,14 @@ test("--version names Bun's version too", async () => {
   });
 });
 
-test("--help goes to standard output, plain, even where colours are wanted", async () => {
+test("--help goes to standard output, plain, even if colours are asked for", async () => {
   const { exitCode, stdout, stderr } = await runProgram({ args: ["--help"], env: { FORCE_COLOR: "1" } });
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
   expect(stdout).toContain("--upstream-url=<URL>");
   expect(stdout).not.toContain("\x1b");
 });
 
-test("standard output that takes nothing: one line, exit code 1", async () => {
+test("standard output that cannot be written: one line, exit code 1", async () => {
   const launcher = ["sh", "-c", 'exec "$0" "$@" >/dev/full'];
   const stderr = "responses-api-proxy: error: standard output cannot be written (ENOSPC)\n";
   expect(await runProgram({ args: ["--help"], launcher })).toEqual({

@@ -1,4 +1,4 @@
-// Paths, against node:path as the oracle.
+// The program's path functions return what node:path returns.
 
 import { describe, expect, test } from "bun:test";
 import { posix } from "node:path";
@@ -11,7 +11,7 @@ const PATHS = PARTS.flatMap((a) =>
 );
 
 describe("paths", () => {
-  test(`resolve, dirname and basename answer as node:path does, ${PATHS.length} times`, () => {
+  test(`resolve, dirname and basename return what node:path returns, for ${PATHS.length} paths`, () => {
     for (const path of PATHS) {
       const resolved = posix.resolve(path);
       expect(resolve(path), path).toBe(resolved);

@@ -1,4 +1,4 @@
-// What goes wrong at a start that is not the command line's fault, and what the person is told who has to mend it.
+// Starts that fail although the command line is right: the message says what to do about it.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
@@ -30,7 +30,7 @@ describe("no key", () => {
     },
   );
 
-  test("Bearer before it: named among the usual mistakes, and the same whatever was read", async () => {
+  test("Bearer before it: named among the usual mistakes, and the message does not depend on the input", async () => {
     const [bearer, other] = await Promise.all(
       ["Bearer sk-qqqq\n", "sk qqqq\n"].map((input) => runProgram({ input })),
     );
@@ -55,7 +55,7 @@ describe("a port", () => {
     "of a proxy in another PID namespace: status claims no start of another process (needs root, mount namespaces)",
     async () => {
       const file = join(temporaryDirectory(), "server-info.json");
-      // The proxy is process 1 there, which here is another.
+      // In its namespace the proxy is process 1; here, process 1 is another process.
       const launcher = ["unshare", "--pid", "--fork", "--kill-child"];
       const proxy = await Proxy.start({ launcher, args: ["--server-info", file, "--http-shutdown"] });
       const { exitCode, stdout } = await runProgram({ args: ["status", file] });
@@ -91,7 +91,7 @@ describe("a key file as containers have it", () => {
   };
   const POD = "the pod needs fsGroup, and the secret's volume defaultMode: 0440";
 
-  test("Kubernetes' symlink: the name to give, and that name serves", async () => {
+  test("Kubernetes' symlink: the hint names the file, and with that name it serves", async () => {
     const volume = kubernetesVolume(0o400);
     const named = join(volume, "..data/key");
     expect(await refused(join(volume, "key"))).toEqual([
@@ -101,7 +101,7 @@ describe("a key file as containers have it", () => {
     await Proxy.start({ args: [`--key-file=${named}`, `--upstream-url=${upstream.url}`] });
   });
 
-  test("Kubernetes' default mode: not chmod, which nobody can do there", async () => {
+  test("Kubernetes' default mode: the hint is not chmod, which fails there", async () => {
     const named = join(kubernetesVolume(0o644), "..data/key");
     expect(await refused(named)).toEqual([
       `error: cannot read --key-file '${named}': others may read or write it`,
@@ -109,7 +109,7 @@ describe("a key file as containers have it", () => {
     ]);
   });
 
-  test("a mode that cannot be changed: standard input, and that serves", async () => {
+  test("a mode that cannot be changed: the hint is standard input, and with that it serves", async () => {
     const file = join(temporaryDirectory(), "key");
     writeFileSync(file, `${CANARY_KEY}\n`);
     chmodSync(file, 0o444);
@@ -121,22 +121,22 @@ describe("a key file as containers have it", () => {
     await Proxy.start({ launcher: ["sh", "-c", `exec "$0" "$@" < '${file}'`] });
   });
 
-  test("another symlink: the file itself", async () => {
+  test("another symlink: the hint names the file itself", async () => {
     const directory = temporaryDirectory();
     symlinkSync("elsewhere", join(directory, "key"));
     expect((await refused(join(directory, "key")))[1]).toBe("hint: name the file itself");
   });
 });
 
-describe("told at the start", () => {
-  /** What a proxy says between its protections and its end. */
+describe("notices at the start", () => {
+  /** The lines that a proxy writes between its protections line and its last line. */
   async function remarks(args: string[], env: Record<string, string> = {}): Promise<string[]> {
     const proxy = await Proxy.start({ args, env });
     const { stderr } = await proxy.stop();
     expect(stderr).not.toContain("sk-canary");
     return lines(stderr).filter((line) => !/^(listening|protections|in force|ended)/.test(line));
   }
-  /** Those of this machine and this user, which are no concern of these tests. */
+  /** The warnings about this machine and this user, which these tests leave out. */
   let usual: string[] = [];
   beforeAll(async () => void (usual = await remarks([])));
   const more = async (args: string[], env?: Record<string, string>): Promise<string[]> =>
@@ -165,7 +165,7 @@ describe("told at the start", () => {
     expect(likelierUpstream(new URL(url))).toBe(meant);
   });
 
-  test.each(["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"])("%s that is not there", async (name) => {
+  test.each(["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"])("%s that does not exist", async (name) => {
     const file = join(temporaryDirectory(), "authorities.pem");
     expect(await more([], { [name]: file })).toEqual([
       `warning: ${name}=${file} cannot be read (ENOENT): no authority is taken from there`,
@@ -174,7 +174,7 @@ describe("told at the start", () => {
     expect(await more([], { [name]: file })).toEqual([]);
   });
 
-  test("proxy variables that are not used, by name and never by value", async () => {
+  test("proxy variables that are not used: their names, never their values", async () => {
     const env = { ALL_PROXY: "http://u:sk-canary@proxy.test:1", http_proxy: "http://sk-canary.test" };
     const line = "not used: ALL_PROXY, http_proxy; of the proxy variables only HTTPS_PROXY and NO_PROXY are";
     expect(await more([], env)).toEqual([line]);

@@ -1,4 +1,4 @@
-// What people type who know other programs: the letters and words that are understood, and what the others are told.
+// Flags and words that users of other programs type: some are accepted, the others get a hint that helps.
 
 import { describe, expect, test } from "bun:test";
 
@@ -92,7 +92,7 @@ const TYPED: [args: string[], lines: string[]][] = [
   [["help", "wait", "--no"], ["error: unknown flag '--no'"]],
 ];
 
-describe("everything else: what it is called here, where that is known, and always where the flags are listed", () => {
+describe("everything else: a hint with the right name if it is known, and always one that leads to --help", () => {
   test.each(TYPED)("%j", async (args, lines) => {
     const command = args.includes("wait") ? " wait" : "";
     const all = [...lines, `hint: responses-api-proxy${command} --help shows all flags`];
@@ -142,7 +142,7 @@ describe("durations", () => {
   });
 });
 
-describe("paths that only a shell understands", () => {
+describe("paths that only a shell expands", () => {
   const STANDARD_INPUT = "hint: leave --key-file out to read standard input";
   const TILDE = "hint: the shell expands ~ only at the start of a word: --key-file ~/…, without = and quotes";
   const SHELL: [args: string[], lines: string[]][] = [
@@ -168,7 +168,7 @@ describe("paths that only a shell understands", () => {
     expect(await said(...args)).toEqual({ exitCode: 2, stdout: "", stderr });
   });
 
-  test("a file whose name begins with ~ is one", () => {
+  test("a file whose name begins with ~ is accepted", () => {
     expect(parseOptions(["--key-file=./~/key"])).toMatchObject({ keyFile: `${process.cwd()}/~/key` });
     expect(parseOptions(["--key-file=~key"])).toMatchObject({ keyFile: `${process.cwd()}/~key` });
   });

@@ -1,4 +1,4 @@
-// --key-file: the key comes from there, and from no file that others could have put there or may read.
+// --key-file: the key is read from that file, unless another user may read it or could have put it there.
 
 import { describe, expect, test } from "bun:test";
 import {
@@ -50,7 +50,7 @@ describe("the key is read from the file", () => {
     expect((await proxy.stop()).stderr).not.toContain(CANARY_KEY);
   });
 
-  test.skipIf(lacks("root"))("and no descriptor of it stays (needs root)", async () => {
+  test.skipIf(lacks("root"))("and no descriptor of it stays open (needs root)", async () => {
     const file = keyFile();
     const proxy = await start(file);
     const open = readdirSync(`/proc/${proxy.pid}/fd`).map((fd) =>

@@ -1,4 +1,4 @@
-// The key from standard input: what is accepted, what is refused, and that no message repeats a byte of it.
+// The key on standard input: what is accepted, what is refused, and that no message repeats a byte of it.
 
 import { describe, expect, test } from "bun:test";
 import { constants, existsSync, readFileSync } from "node:fs";
@@ -15,11 +15,11 @@ import { awaitsKey, BINARY, CANARY_KEY, Proxy, runProgram, temporaryDirectory } 
 import { RawUpstream } from "../harness/upstream.ts";
 import { REQUEST, roundTrip } from "../harness/wire.ts";
 
-/** As many as the second start maps. */
+/** The number that the second start maps. */
 const PAGES_BYTES = 8192;
 const MOST = PAGES_BYTES / 2 - "Bearer ".length;
 
-/** Reads the pieces one after the other, then the end of input, as read(2) would. */
+/** Reads a key from these pieces: one for each read(2), then the end of input. */
 function read(...pieces: string[]): string {
   const authorization = readKey(new SecretPages(PAGES_BYTES), (space) => {
     const piece = Buffer.from(pieces.shift() ?? "", "latin1").subarray(0, space.length);
@@ -46,7 +46,7 @@ describe("accepted", () => {
     expect(read(...pieces)).toBe(`Bearer ${key}`);
   });
 
-  test("what readSome throws goes on, and the pages are wiped first", () => {
+  test("an error that readSome throws is passed on after the pages are wiped", () => {
     let address = "";
     const reading = () =>
       readKey(new SecretPages(PAGES_BYTES), (space) => {
@@ -113,7 +113,7 @@ describe("refused with exit code 1", () => {
 });
 
 test.skipIf(lacks("/proc without hidepid"))(
-  "a slow writer is waited for, on a pipe that does not block too (needs /proc without hidepid)",
+  "a slow writer is waited for, also on a non-blocking pipe (needs /proc without hidepid)",
   async () => {
     const upstream = new RawUpstream();
     const pipe = new Pipe();
@@ -143,7 +143,7 @@ test.skipIf(lacks("/proc without hidepid"))(
   },
 );
 
-test("the value shows as [redacted] wherever a value can be shown by accident", () => {
+test("the key shows as [redacted] wherever a value can be printed by accident", () => {
   const authorization = new Authorization("Bearer sk-secret");
   const shown = [
     String(authorization),

@@ -3,9 +3,9 @@
 import { describe, expect, test } from "bun:test";
 
 import { tightLimit } from "../../src/lockdown/memory-lock.ts";
-import { compare, onKernel } from "../harness/hosts.ts";
+import { compare, compareServing, onKernel } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
-import { installedBinary, Proxy, runProgram } from "../harness/program.ts";
+import { installedBinary, runProgram } from "../harness/program.ts";
 import { ALICE, as } from "../harness/users.ts";
 
 const PREFIX = "responses-api-proxy: ";
@@ -27,23 +27,14 @@ describe.skipIf(lacks("root"))("memory (needs root)", () => {
   test("locked up to a limit that is near: a warning, no refusal, and doctor says the same", async () => {
     const launcher = [...onKernel({ mlockall: "OK" }), ...LITTLE, ...as(ALICE)];
     const binary = installedBinary(0o711);
-    const proxy = await Proxy.start({ launcher, binary });
-    const { stderr } = await proxy.stop();
+    const { stderr, verdict, of } = await compareServing({ launcher, binary });
     expect(stderr).toMatch(/protections: not dumpable from exec, memory locked, /);
     const tight = "RLIMIT_MEMLOCK leaves 0 MiB to grow, and growing past it would end the proxy";
     expect(stderr).toContain(`${PREFIX}warning: memory is locked, but ${tight}\n`);
     const strictly = await runProgram({ launcher, binary, args: ["--strict"] });
     expect(strictly.stderr).toStartWith(`${PREFIX}error: standard input has no key in it\n`);
-    const { stdout } = await runProgram({ launcher, binary, args: ["doctor", "--json"] });
-    const report = JSON.parse(stdout);
-    expect(report.startsStrictly).toBe(true);
-    expect(report.checks).toContainEqual(
-      expect.objectContaining({
-        id: "memory-lock",
-        status: "warning",
-        found: `memory is locked, but ${tight}`,
-      }),
-    );
+    expect(verdict.startsStrictly).toBe(true);
+    expect(of("memory-lock")).toMatchObject({ status: "warning", found: `memory is locked, but ${tight}` });
   });
 
   test("not locked: the hint names the file that was started, if it has a name", async () => {
@@ -68,7 +59,7 @@ describe.skipIf(lacks("root"))("memory (needs root)", () => {
 
   test("limited softly only: the limit is raised as far as it goes", async () => {
     const launcher = ["prlimit", "--memlock=4096:8388608", ...as(ALICE)];
-    const { of } = await compare(launcher);
+    const { of } = await compare({ launcher });
     expect(of("key-pages")).toMatchObject({
       status: "ok",
       found: "locked while the key is read, left out of dumps and forks",

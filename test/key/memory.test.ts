@@ -1,4 +1,4 @@
-// Where the key is in the proxy's memory, as root sees it: while it is read, idle, and under load; never in a page that is not locked.
+// The key in the proxy's memory, as root sees it: in locked pages only, while it is read, idle, and under load.
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -15,7 +15,7 @@ const args = [`--upstream-url=${new RawUpstream().url}`];
 
 describe.skipIf(lacks("root"))("the key in memory (needs root)", () => {
   test("while it is being read: pages locked, kept out of dumps, wiped on fork", async () => {
-    // Where not all memory may be locked, so that it is these pages' own lock that is seen.
+    // Below a limit that forbids locking all memory, so that the flags seen are those of these pages.
     const command = [
       "sh",
       "-c",
@@ -42,7 +42,7 @@ describe.skipIf(lacks("root"))("the key in memory (needs root)", () => {
     expect(readFileSync(`/proc/${proxy.pid}/status`, "utf8")).not.toMatch(/^VmLck:\s+0 kB$/m);
   });
 
-  test("every mapping that can be written is locked, those of threads that came later included", async () => {
+  test("every mapping that can be written is locked, those of later threads included", async () => {
     const proxy = await Proxy.start({ args });
     expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
     const writable = mappingsWithFlags(proxy.pid, "wr");

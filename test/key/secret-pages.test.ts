@@ -1,4 +1,4 @@
-// The pages that a key is read into, from inside: what lies around them, what the kernel was told of them, and what is in them at the end.
+// The pages that a key is read into, seen from inside: their guards, their flags, and that they are wiped.
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -21,7 +21,7 @@ function mappings(): Mapping[] {
   });
 }
 
-/** Pages with the secret in them, and where they are. */
+/** Returns pages that hold the secret, and their addresses. */
 function filled(): { pages: SecretPages; start: bigint; end: bigint } {
   const pages = new SecretPages(8192);
   pages.bytes.set(Buffer.from(SECRET));
@@ -31,7 +31,7 @@ function filled(): { pages: SecretPages; start: bigint; end: bigint } {
 
 type Call = (...args: never[]) => number | undefined;
 
-/** Has `instead` called in place of a function of the libc's while `run` runs. */
+/** Calls `instead` in place of a libc function while `run` runs. */
 function replacing(
   name: "mlock" | "madvise" | "munmap" | "explicit_bzero",
   instead: Call,
@@ -57,7 +57,7 @@ describe("pages for a secret", () => {
     for (const { start: from, end: to } of [before!, after!]) expect(to - from >= PAGE_BYTES).toBe(true);
   });
 
-  test("they are locked, left out of core files, and empty in a child process; and nothing is missing", () => {
+  test("they are locked, left out of core files, and empty in a child process; no protection is reported missing", () => {
     const { pages, start } = filled();
     const flagged = mappingsWithFlags(process.pid, "lo", "dd", "wf");
     const { missing } = pages;
@@ -66,7 +66,7 @@ describe("pages for a secret", () => {
     expect(missing).toEqual([]);
   });
 
-  test("what the kernel refuses of that is named", () => {
+  test("a protection that the kernel refuses is named", () => {
     const refusing = [
       ["mlock", ["mlock"]],
       ["madvise", ["MADV_DONTDUMP", "MADV_WIPEONFORK"]],
@@ -84,7 +84,7 @@ describe("pages for a secret", () => {
     }
   });
 
-  test("they are all zeros when they are given back to the kernel", () => {
+  test("they are all zeros when they are unmapped", () => {
     const { pages } = filled();
     const given: string[] = [];
     const { munmap } = libc;
@@ -96,7 +96,7 @@ describe("pages for a secret", () => {
     expect(given).toEqual(["\0".repeat(8192)]);
   });
 
-  test("an explicit_bzero that leaves anything there is noticed, and they are not given back", () => {
+  test("an explicit_bzero that leaves anything there is noticed, and they are not unmapped", () => {
     const { pages, start } = filled();
     replacing(
       "explicit_bzero",

@@ -1,5 +1,5 @@
-// From a file that its user can read, it is a copy without a name that runs: on a disk, where it takes no memory that could not be given
-// back, or else in memory.
+// From a file that its user can read, the program runs from a nameless copy: on a disk, which costs no memory, or else in
+// memory.
 
 import { describe, expect, test } from "bun:test";
 import { chownSync, closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
@@ -18,7 +18,7 @@ const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Lengt
 const IN_MEMORY = "/memfd:responses-api-proxy (deleted)";
 const upstream = new RawUpstream();
 
-/** What runs after one exchange, and how much of it lies in memory only. */
+/** Starts the program and returns the file that it runs from, and how much of that is in memory only. */
 async function imageOf(binary: string, launcher: string[]): Promise<{ image: string; shmemKb: number }> {
   const proxy = await Proxy.start({ binary, launcher, args: [`--upstream-url=${upstream.url}`] });
   expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
@@ -28,13 +28,13 @@ async function imageOf(binary: string, launcher: string[]): Promise<{ image: str
   const status = readFileSync(`/proc/${proxy.pid}/status`, "utf8");
   const { stderr } = await proxy.stop();
   expect(stderr).toContain("protections: not dumpable from exec, ");
-  // Wherever the copy lies, the sandbox is whole.
+  // The sandbox is complete wherever the copy lies.
   if (landlockAbi() > 0) expect(stderr).toContain(`sandbox landlock(abi ${landlockAbi()})+seccomp`);
   expect(stderr).toContain("could have taken over the pipe that the key comes through");
   return { image, shmemKb: Number(/^RssShmem:\s+(\d+) kB$/m.exec(status)![1]) };
 }
 
-/** F_GET_SEALS (fcntl(2)): which changes of a file in memory are impossible from now on. */
+/** Returns F_GET_SEALS (fcntl(2)): which changes of a file in memory the kernel refuses. */
 function sealsOf(path: string): number {
   const fd = openSync(path, "r");
   const seals = libc.fcntl(fd, 1034, 0n);
@@ -45,7 +45,7 @@ function sealsOf(path: string): number {
 /** F_SEAL_SEAL, SHRINK, GROW and WRITE; the kernel may add others. */
 const ALL_SEALS = 0xf;
 
-/** One that belongs to the user who starts it, as after npx. */
+/** Returns a binary that belongs to the user who starts it, as after npx. */
 function ownBinary(): string {
   const binary = installedBinary(0o755);
   for (const path of [binary, dirname(binary)]) chownSync(path, ALICE, ALICE);

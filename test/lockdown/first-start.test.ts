@@ -1,5 +1,5 @@
-// The first of the two starts, which has the key's pipe as its standard input: it, too, is closed to other processes of its user. It is
-// held where it is about to execute its copy, so that they have all the time in the world.
+// The first of the two starts, which has the key's pipe as standard input, is closed to other processes of its user, too.
+// The test holds it just before it executes its copy, so that an attacker has enough time.
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -34,7 +34,7 @@ describe.skipIf(lacks("root"))("the first start (needs root)", () => {
     expect(Object.keys(doors).length).toBeGreaterThan(20);
     for (const [door, result] of Object.entries(doors))
       expect(result, door).toMatch(/^(EACCES|EPERM|ENOENT)$/);
-    // It was the program, and goes on to serve.
+    // The attacked process was the program, which goes on to serve.
     writeFileSync(go, "");
     expect((await starting).pid).toBe(pid);
   });

@@ -1,4 +1,4 @@
-// A working directory and an environment that somebody else controls: nothing of either reaches the process that holds the key.
+// Nothing of a hostile working directory or environment reaches the process that holds the key.
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "../harness/pr
 import { RawUpstream } from "../harness/upstream.ts";
 import { REQUEST, roundTrip } from "../harness/wire.ts";
 
-/** What the process was born with, as root sees it. */
+/** Returns the environment that the process was executed with, as root sees it. */
 function environmentOf(pid: number): string[] {
   return readFileSync(`/proc/${pid}/environ`, "utf8")
     .split("\0")
@@ -63,7 +63,7 @@ describe("a hostile working directory", () => {
 });
 
 describe("a hostile environment", () => {
-  /** A server that keeps whatever is sent to it. */
+  /** A server that keeps every byte it receives. */
   const logger = (): RawUpstream => new RawUpstream();
 
   const kept = {
@@ -105,15 +105,15 @@ describe("a hostile environment", () => {
     },
   );
 
-  test("what is in force of it is said at the start", async () => {
+  test("a line at the start says what is in force from it", async () => {
     const [line] = await (await start()).waitForLine(/in force.*\n/);
     expect(line).toBe(
       "in force from the environment: NO_PROXY=b.test no_proxy=a.test SSL_CERT_FILE=/tmp/certs.pem\n",
     );
   });
 
-  // Three things keep it from printing: it stays behind, fetch is told so, and what the runtime prints goes nowhere. This test fails
-  // once none of them does; that it stays behind is shown above.
+  // Three defences keep it from printing: the variable stays behind, fetch has `verbose: false`, and the runtime's standard
+  // error is /dev/null. This test fails only without all three; the test above shows that the variable stays behind.
   test("BUN_CONFIG_VERBOSE_FETCH=curl prints nothing", async () => {
     const upstream = new RawUpstream();
     const env = { BUN_CONFIG_VERBOSE_FETCH: "curl" };
@@ -122,7 +122,7 @@ describe("a hostile environment", () => {
     const { stdout, stderr } = await proxy.stop();
     expect(stdout).toBe("");
     expect(stderr).not.toMatch(/Bearer|curl|authorization/i);
-    // The neighbour: the same exchange by the same runtime, without any of the three.
+    // The neighbour: the same request from the same runtime, without any of the three.
     const code = `await fetch("${upstream.url}", { method: "POST", headers: { authorization: "Bearer ${CANARY_KEY}" } })`;
     const plain = await runProgram({ binary: process.execPath, args: ["-e", code], env });
     expect(plain.stdout + plain.stderr).toContain(CANARY_KEY);
@@ -140,15 +140,18 @@ describe("a hostile environment", () => {
     expect(proxied.connections).toBe(0);
   });
 
-  test.each(["HTTP_PROXY", "ALL_PROXY"])("%s gets nothing of a request to elsewhere either", async (name) => {
-    const proxied = logger();
-    const env = { [name]: `http://127.0.0.1:${proxied.port}` };
-    const proxy = await Proxy.start({ args: ["--upstream-url=https://nowhere.invalid/"], env });
-    expect((await roundTrip(proxy.port, REQUEST)).status).toBe(502);
-    expect(proxied.connections).toBe(0);
-  });
+  test.each(["HTTP_PROXY", "ALL_PROXY"])(
+    "%s gets nothing of a request to another host either",
+    async (name) => {
+      const proxied = logger();
+      const env = { [name]: `http://127.0.0.1:${proxied.port}` };
+      const proxy = await Proxy.start({ args: ["--upstream-url=https://nowhere.invalid/"], env });
+      expect((await roundTrip(proxy.port, REQUEST)).status).toBe(502);
+      expect(proxied.connections).toBe(0);
+    },
+  );
 
-  test("HTTPS_PROXY, which is allowed, is said at the start without its password, and sees no more than CONNECT", async () => {
+  test("HTTPS_PROXY, which is allowed, is shown at the start without its password, and sees only CONNECT", async () => {
     const proxied = new RawUpstream({ answer: "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n" });
     const env = { HTTPS_PROXY: `http://user:secret@127.0.0.1:${proxied.port}` };
     const proxy = await Proxy.start({ args: ["--upstream-url=https://nowhere.invalid/"], env });
@@ -160,7 +163,7 @@ describe("a hostile environment", () => {
     expect(proxy.stderr).not.toContain("secret");
   });
 
-  test("an HTTPS_PROXY that is no URL is refused, and not repeated", async () => {
+  test("an HTTPS_PROXY that is no URL is refused, and the message does not repeat it", async () => {
     for (const value of [
       "user:secret@proxy.test:3128",
       "127.0.0.1:3128",
@@ -176,7 +179,7 @@ describe("a hostile environment", () => {
     }
   });
 
-  test("NODE_TLS_REJECT_UNAUTHORIZED=0 does not open the way to an upstream nobody vouches for", async () => {
+  test("NODE_TLS_REJECT_UNAUTHORIZED=0 does not make an untrusted upstream acceptable", async () => {
     const authority = await makeAuthority();
     const upstream = new RawUpstream({ tls: authority.server });
     const args = [`--upstream-url=${upstream.url}`];
@@ -187,8 +190,8 @@ describe("a hostile environment", () => {
     expect((await roundTrip(trusting.port, REQUEST)).status).toBe(200);
   });
 
-  // On a pipe that stays open: with a debugger, the program would now wait there, and the key be read.
-  test("BUN_INSPECT: the program does not start with it at all, and the key is not read", async () => {
+  // The pipe stays open: with a debugger, the program would wait and the key would be read.
+  test("BUN_INSPECT: the program does not start, and the key is not read", async () => {
     const pipe = new Pipe();
     pipe.write(`${CANARY_KEY}\n`);
     const { exitCode, stderr } = await runProgram({
@@ -209,7 +212,7 @@ describe("a hostile environment", () => {
     expect(stderr).not.toMatch(/^EVIL/m);
   });
 
-  test("the mark of the second start is not believed by itself", async () => {
+  test("the mark of the second start is not trusted by itself", async () => {
     const env = { RESPONSES_API_PROXY_STAGE: "reexec", OPENAI_API_KEY: "sk-x" };
     expect(await runProgram({ env, input: `${CANARY_KEY}\n` })).toEqual({
       exitCode: 3,
@@ -222,7 +225,7 @@ describe("a hostile environment", () => {
   });
 
   test.skipIf(lacks("/proc without hidepid"))(
-    "a forged second start in an environment that is clean has every protection that must hold (needs /proc without hidepid)",
+    "a forged second start in a clean environment has every protection that must hold (needs /proc without hidepid)",
     async () => {
       const env = Object.fromEntries(SETTINGS.map((setting) => setting.split("=") as [string, string]));
       const proxy = await Proxy.start({ env });

@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { compare } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
 import { installedBinary, Proxy } from "../harness/program.ts";
-import { ALICE, as, runAs } from "../harness/users.ts";
+import { ALICE, as, reachableBinary, runAs } from "../harness/users.ts";
 
 const UNSHARE = ["unshare", "--user", "--map-current-user"];
 const WARNING = /warning: the process is in a user namespace, whose owner's processes can read its memory\n/;
@@ -45,10 +45,11 @@ describe.skipIf(lacks("root", "user namespaces"))(
     });
 
     test("--strict refuses it, and doctor says so before", async () => {
-      const { strictly, of } = await compare([...as(ALICE), ...UNSHARE]);
+      const binary = reachableBinary();
+      const { strictly, of } = await compare({ launcher: [...as(ALICE), ...UNSHARE], binary });
       expect(strictly.stderr).toContain("error: the process is in a user namespace, whose owner's processes");
       expect(of("user-namespace")!.status).toBe("warning");
-      const outside = await compare(as(ALICE));
+      const outside = await compare({ launcher: as(ALICE), binary });
       expect(outside.strictly.stderr).not.toContain("user namespace");
       expect(outside.of("user-namespace")!.status).toBe("ok");
     });

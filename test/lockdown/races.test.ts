@@ -1,4 +1,4 @@
-// Another process of the proxy's own user, which is there before the proxy and tries to look into it from its first instruction on.
+// Another process of the proxy's user cannot read the key, though it attacks from the proxy's first instruction on.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync } from "node:fs";
@@ -8,13 +8,13 @@ import { CANARY_KEY, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
 import { ORDINARY, reachableBinary, runAsWithin, UNREADABLE } from "../harness/users.ts";
 
-/** 50 starts take 15 s where nothing else runs, and several times as long beside other tests. */
+/** 50 starts take 15 s on a quiet machine, and several times as long beside other tests. */
 const SECONDS = 200;
 setDefaultTimeout(1000 * (SECONDS + 5));
 
 const upstream = new RawUpstream();
 
-describe("another process of the same user that is there from the spawn on", () => {
+describe("another process of the same user that attacks from the spawn on", () => {
   const race = async (
     tries: number,
     binary: string,
@@ -42,8 +42,8 @@ describe("another process of the same user that is there from the spawn on", () 
     expect(await race(50, reachableBinary(mode), { PATH })).toBe(0);
   });
 
-  test("the neighbour: it does steal it from a process that was dumpable for a moment", async () => {
-    // The mark of the second start, set by hand, leaves the first start out, and with it what closes the window.
+  test("the neighbour: it steals the key from a process that was dumpable for a moment", async () => {
+    // The mark of the second start, set by hand, skips the first start, which closes that window.
     const SETTINGS = {
       BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
       DO_NOT_TRACK: "1",

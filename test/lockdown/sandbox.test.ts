@@ -1,5 +1,5 @@
-// Shut in, from the first instruction: what the kernel says of every thread, what an attacker gets who was there from the start, and
-// what one gets who has taken the process over. Started in each of the ways there are.
+// The sandbox, for each way to start the program: the kernel's view of every thread, and what an attacker inside the
+// process can do.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { chmodSync, chownSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -28,7 +28,7 @@ function recommendedInstallation(): string {
 
 type Way = { binary: () => string; launcher?: string[]; args?: string[]; capabilities: string };
 
-/** Root with supplementary groups, which must not stay. */
+/** Gives root supplementary groups, which the program must drop. */
 const WITH_GROUPS = ["setpriv", "--groups=4,27"];
 
 const AS_ROOT: [name: string, way: Way][] = [
@@ -65,7 +65,7 @@ const AS_ORDINARY: [name: string, way: Way][] = [
   ],
 ];
 
-/** Of root's processes none may stay in a group; the user who runs the tests stays in what groups that user has. */
+/** Started by root, the program keeps no group; started by an ordinary tester, it keeps the tester's groups. */
 const GROUPS = isRoot ? "" : /^Groups:\t(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))![1]!;
 const GID = isRoot ? ORDINARY : process.getgid!();
 
@@ -97,7 +97,7 @@ function expectClosed(_name: string, { binary, launcher = [], args = [], capabil
         NoNewPrivs: "1",
         Seccomp: "2",
       });
-      // Dropped by root, which has it to drop; and there is nothing that could give an ordinary user more.
+      // Only root can reduce its bounding set; an ordinary user's does not matter, because nothing can add capabilities.
       if (args.length > 0) expect(fields).toMatchObject({ CapBnd: CAP_IPC_LOCK, CapAmb: CAP_IPC_LOCK });
     }
   });
@@ -110,9 +110,9 @@ function expectClosed(_name: string, { binary, launcher = [], args = [], capabil
     expect(proxy.stderr).toContain(`)+seccomp+mdwe, uid ${ORDINARY}\n`);
   });
 
-  test("it serves, and where memory is locked no copy of the key is not", async () => {
+  test("it serves, and if memory is locked, so is every copy of the key", async () => {
     for (let count = 0; count < 50; count++) expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
-    // Whoever has the capability was given it by root, who can look.
+    // With the capability, the tests run as root, who can read the memory.
     if (capabilities === CAP_IPC_LOCK) expect(scanMemory(proxy.pid, CANARY_KEY).unlocked).toBe(0);
   });
 }
@@ -132,11 +132,11 @@ test.skipIf(lacks("root"))(
   },
 );
 
-describe("one who has taken the process over", () => {
+describe("an attacker who has taken the process over", () => {
   test("is refused each forbidden thing", async () => {
     const elsewhere = temporaryDirectory();
     chmodSync(elsewhere, 0o777);
-    // Of the same user, so that nothing but the sandbox keeps a signal from it.
+    // A process of the same user, so that only the sandbox keeps signals from it.
     const victim = Bun.spawn([...as(ORDINARY), "sleep", "60"]);
     const other = new RawUpstream();
     const binary = join(temporaryDirectory(), "hooked");
@@ -166,7 +166,7 @@ describe("one who has taken the process over", () => {
     const results = JSON.parse(await proxy.firstOutputLine()) as Record<string, string>;
     expect(victim.exitCode).toBeNull();
     victim.kill("SIGKILL");
-    // Landlock refuses with EACCES and EPERM, the filter with EPERM where arguments decide, and what is not allowed is not there.
+    // Landlock refuses with EACCES or EPERM. The filter refuses with EPERM if arguments decide, else with ENOSYS.
     const by = (reason: string): string[] => Object.keys(results).filter((deed) => results[deed] === reason);
     const abi = landlockAbi();
     expect(by("EACCES")).toEqual([
@@ -196,7 +196,7 @@ describe("one who has taken the process over", () => {
     expect(readdirSync(elsewhere)).toEqual([]);
     if (abi >= 3) expect(readFileSync(changed, "utf8")).toBe("content");
     expect(statSync(changed).mode & 0o777).toBe(0o644);
-    // And it still does what it is for, its file included.
+    // The program still serves, and its server-info file is right.
     expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
     expect(JSON.parse(readFileSync(info, "utf8"))).toEqual({ port: proxy.port, pid: proxy.pid });
     await proxy.stop();
@@ -205,14 +205,14 @@ describe("one who has taken the process over", () => {
 });
 
 describe("--strict and --user", () => {
-  test("--strict: what would be a warning ends it, with its exit code", async () => {
+  test("--strict: a warning becomes an error with its own exit code", async () => {
     const start = { binary: reachableBinary(UNREADABLE), launcher: as(ORDINARY), input: "" };
     const { exitCode, stderr } = await runProgram({ ...start, args: ["--strict"] });
     expect(exitCode).toBe(11);
     expect(stderr).toStartWith("responses-api-proxy: error: memory is not locked");
   });
 
-  test("--strict: from a file that can be read, whose first start was open for a moment", async () => {
+  test("--strict: a readable file, whose first start was open for a moment, is an error", async () => {
     const launcher = as(ORDINARY);
     const { exitCode, stderr } = await runProgram({
       binary: reachableBinary(),

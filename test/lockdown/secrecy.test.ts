@@ -1,4 +1,4 @@
-// What keeps the key from others, tried from outside as the attacker, against the compiled binary.
+// No attack from outside gets the key from the compiled binary.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
@@ -28,10 +28,10 @@ describe("another process, as the user the proxy runs as and as another user", (
     await roundTrip(proxy.port, REQUEST);
   });
 
-  // With hidepid (proc(5)) there is not even a door in /proc.
+  // With hidepid (proc(5)) the process is not even visible in /proc.
   const CLOSED = lacks("/proc without hidepid") ? /^(EACCES|EPERM|ENOENT)$/ : /^(EACCES|EPERM)$/;
   const everyDoorIsClosed = async (uid: number): Promise<void> => {
-    // Where it is in a process that only root can look into does not matter to others, who get no further than the first check.
+    // Only root can look up an address. Others can use any, because the kernel refuses them before it looks at the address.
     const address = isRoot ? addressOfStack(proxy.pid) : 4096;
     const doors = JSON.parse(await runAs(uid, "attacker.ts", String(proxy.pid), String(address)));
     expect(Object.keys(doors).length).toBeGreaterThan(20);
@@ -44,27 +44,27 @@ describe("another process, as the user the proxy runs as and as another user", (
   );
 
   test.skipIf(lacks("ptrace_scope 0"))(
-    "the neighbour: the same doors of an ordinary process of that user are open (needs ptrace_scope 0)",
+    "the neighbour: every door of an ordinary process is open to the same user (needs ptrace_scope 0)",
     async () => {
       const sleeper = Bun.spawn([...as(ORDINARY), "sleep", "60"]);
-      // The user is another only once setpriv has become sleep.
+      // The user changes before setpriv executes sleep.
       const name = (): string => readFileSync(`/proc/${sleeper.pid}/comm`, "utf8");
       await until(() => name() === "sleep\n", "sleep");
       const address = addressOfStack(sleeper.pid);
       const doors = JSON.parse(await runAs(ORDINARY, "attacker.ts", String(sleeper.pid), String(address)));
       sleeper.kill("SIGKILL");
       const closed = Object.entries(doors).filter(([, result]) => result !== "OK");
-      // The kernel keeps stacks to root, and has no NUMA maps everywhere.
+      // The kernel shows stacks only to root, and some kernels have no NUMA maps.
       expect(closed.map(([door]) => door).filter((door) => !["stack", "numa_maps"].includes(door))).toEqual(
         [],
       );
     },
   );
 
-  test("without the right to lock memory: a warning that says what it means, the key's pages locked, and service", async () => {
+  test("without the right to lock memory: a warning that says what it means, the key's pages still locked, and the proxy serves", async () => {
     const limited = await Proxy.start({ args, binary, launcher });
     await limited.waitForLine(/RLIMIT_MEMLOCK unlimited\n/);
-    // Of the installation as well, which here is not the recommended one.
+    // There is a warning about the installation as well, which here is not the recommended one.
     const messages = limited.stderr.replaceAll("responses-api-proxy: ", "").split("\n").slice(1, -1);
     expect(messages).toEqual([
       expect.stringMatching(/^protections: not dumpable from exec, no core, sandbox .+, uid \d+$/),
@@ -121,14 +121,14 @@ describe("the process", () => {
     },
   );
 
-  test("the caller's descriptors are closed: whoever reads from the other end of one sees its end", async () => {
+  test("the caller's descriptors are closed: a reader at the other end of one sees its end", async () => {
     const fifo = join(temporaryDirectory(), "fifo");
     await Bun.spawn(["mkfifo", fifo]).exited;
     const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
     atEnd(() => closeSync(reader));
     const launcher = ["sh", "-c", `exec 9>${fifo}; echo x >&9; exec "$0" "$@"`];
     const space = Buffer.alloc(16);
-    // The neighbour: a program that keeps it open has nothing more to read, and no end.
+    // The neighbour: if a program keeps the descriptor open, the reader sees no end.
     const keeper = Bun.spawn([...launcher, "sleep", "60"]);
     await until(() => readFileSync(`/proc/${keeper.pid}/comm`, "utf8") === "sleep\n", "sleep");
     expect(readSync(reader, space)).toBe(2);
@@ -170,8 +170,8 @@ describe("the process", () => {
     },
   );
 
-  // Shows that what the runtime writes when it crashes has no key in it. That there is no core file follows from limits and flags as
-  // well, each of which would do alone; here it is only seen that there is none.
+  // Shows that what the runtime prints when it crashes does not contain the key. The limit and the flag each prevent a
+  // core file; this test only checks that there is none.
   test.each(["SIGSEGV", "SIGABRT"] as const)("%s leaves the key nowhere", async (signal) => {
     const cwd = temporaryDirectory();
     const proxy = await Proxy.start({
@@ -189,7 +189,7 @@ describe("the process", () => {
   });
 });
 
-test("one request answered, and the key is in nothing but that request", async () => {
+test("one exchange, and the key is only in the request to the upstream", async () => {
   const seen = upstream.requests.length;
   const proxy = await Proxy.start({ args });
   upstream.answer = OK;
@@ -199,7 +199,7 @@ test("one request answered, and the key is in nothing but that request", async (
   expect(JSON.stringify(upstream.requests.slice(seen)).split(CANARY_KEY)).toHaveLength(2);
 });
 
-/** An address at which the process has something: the start of its stack. */
+/** Returns a mapped address of the process: the start of its stack. */
 function addressOfStack(pid: number): number {
   const maps = readFileSync(`/proc/${pid}/maps`, "latin1");
   return Number.parseInt(/^([0-9a-f]+)-[0-9a-f]+ .*\[stack\]$/m.exec(maps)![1]!, 16) + 0x1_0000;

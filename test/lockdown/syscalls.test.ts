@@ -1,4 +1,4 @@
-// The seccomp filter as a table, run by an interpreter of its instructions; and the system call numbers against the kernel's headers.
+// The seccomp filter decides as its table says, run by an interpreter; and the system call numbers are the kernel's.
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -19,7 +19,7 @@ const ACTIONS: Record<number, Action> = {
 };
 const PID = 4711;
 
-/** What the filter says of a system call: classic BPF, as far as the filter uses it. */
+/** Returns the filter's decision on a system call. Interprets the classic BPF instructions that the filter uses. */
 function run(
   program: readonly Instruction[],
   audit: number,
@@ -41,7 +41,7 @@ function run(
   }
 }
 
-/** Decided by their arguments: what each rule refuses, and the neighbour it lets pass. */
+/** Calls that are decided by their arguments: what each rule refuses, and the neighbour that it allows. */
 const RULES: [what: string, action: Action, call: SyscallName, args: number[]][] = [
   ["a TCP socket", "allow", "socket", [2, 0x80801, 0]],
   ["a TCP socket, named", "allow", "socket", [2, 1, 6]],
@@ -95,7 +95,7 @@ describe.each(ARCHITECTURES)("the filter on %s", (architecture) => {
     expect(run(program, audit, number(call)!, args)).toBe(action);
   });
 
-  test("allows what it lists, and nothing else there is or will be", () => {
+  test("allows the listed calls, and no other number", () => {
     const listed = new Set(ALLOWED.map(number));
     const decided = new Set([...DECIDED].map(number));
     for (let nr = 0; nr < 1024; nr++) {
@@ -118,7 +118,7 @@ describe("the numbers are the kernel's", () => {
     const header = kernelHeader(architecture)!;
     const defined = [...readFileSync(header, "utf8").matchAll(/^#define __NR(?:3264)?_(\w+)\s+(\d+)$/gm)];
     const numbers = new Map(defined.map(([, name, number]) => [name!, Number(number)]));
-    // The same call under the name that it has where there is no older one.
+    // The same call has this name on architectures without the older one.
     if (architecture === "arm64") numbers.set("newfstatat", numbers.get("fstatat")!);
     for (const name of Object.keys(SYSCALLS) as SyscallName[]) {
       expect(syscallNumber(name, architecture), name).toBe(numbers.get(name));

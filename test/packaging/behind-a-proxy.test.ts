@@ -1,4 +1,4 @@
-// Where the environment names a company's proxy and makes no exception for 127.0.0.1: the smoke test and the demo leave it out.
+// The smoke test and the demo work in an environment with a company's proxy and no exception for 127.0.0.1.
 
 import { describe, expect, test } from "bun:test";
 import { resolve } from "node:path";
@@ -23,7 +23,7 @@ async function run(script: string, cwd = process.cwd()): Promise<[number, string
   return [await child.exited, output.join("")];
 }
 
-describe("with a proxy in the environment that answers nothing", () => {
+describe("with a proxy in the environment that never answers", () => {
   test("npm run smoke", async () => {
     const [exitCode, output] = await run("packaging/smoke.ts");
     expect(output).toMatch(/^dist\/responses-api-proxy: ready after \d+ ms, forwards, refuses, ends\n$/);

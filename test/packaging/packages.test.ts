@@ -1,4 +1,4 @@
-// The npm packages, packed and installed for real: what is in them, how they start the program, and that no directory misleads them.
+// The npm packages, packed and installed for real: their files, how they start the program, and that no directory can hijack them.
 
 import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
@@ -27,7 +27,7 @@ const SMOKE = resolve("packaging/smoke.ts");
 const MAIN = "responses-api-proxy";
 
 const home = temporaryDirectory();
-/** The packages' folders. In place of the program there is a script that becomes it: npm compresses 110 MB for seconds. */
+/** The packages' folders. A script that executes the program stands in for it: npm takes seconds to compress 110 MB. */
 const packages = join(home, "packages");
 const registry = new Registry();
 /** Package → its tarball, as npm packs it. */
@@ -35,7 +35,7 @@ const tarballs: Record<string, string> = {};
 /** A directory under a hostile one, with both packages installed by npm: the launcher, and the program itself. */
 let project: string;
 
-/** With caches that nothing has been put into. */
+/** Returns an environment whose package caches are below `caches`. */
 const environmentOf = (caches: string) => ({
   PATH: `${resolve("node_modules/.bin")}:${process.env["PATH"]}`,
   HOME: home,
@@ -49,11 +49,11 @@ const environmentOf = (caches: string) => ({
 });
 const environment = environmentOf(home);
 
-/** npm and bunx, from empty caches, take some seconds where nothing else runs, and many times as long beside other tests. */
+/** From empty caches npm and bunx take some seconds on a quiet machine, and many times as long beside other tests. */
 const SECONDS = 100;
 setDefaultTimeout(1000 * 2 * SECONDS);
 
-/** A command to its end. */
+/** Runs a command to its end and returns its standard output. */
 async function run(command: string[], cwd: string, env = environment): Promise<string> {
   const [binary = "", ...args] = command;
   const { exitCode, stdout, stderr } = await runProgram({ binary, args, cwd, env, seconds: SECONDS });
@@ -61,7 +61,7 @@ async function run(command: string[], cwd: string, env = environment): Promise<s
   return stdout;
 }
 
-/** Runs the smoke test on a command that is started in `cwd`; the smoke test itself is run by bun, and so in a directory of ours. */
+/** Runs the smoke test on a command that starts in `cwd`; the smoke test itself runs in a harmless directory. */
 function smoke(cwd: string, ...command: string[]): Promise<string> {
   return run(["bun", SMOKE, "sh", "-c", `cd '${cwd}' && exec "$0" "$@"`, ...command], home);
 }
@@ -74,7 +74,7 @@ async function pack(name: string): Promise<void> {
   registry.add(manifestOf(name), tarballs[name]);
 }
 
-/** The tarball of the package with the program itself, not compressed. */
+/** Makes an uncompressed tarball of the package with the program itself. */
 async function packProgram(): Promise<string> {
   const [folders, tarball] = [join(home, "whole"), join(home, "whole.tar")];
   writeTargetPackage(HERE, BINARY, folders);
@@ -82,7 +82,7 @@ async function packProgram(): Promise<string> {
   return tarball;
 }
 
-/** A directory whose files try to get a hand in whatever is started in it or below it; what they do shows as a file `taken`. */
+/** Makes a directory whose files try to hijack programs that start in it or below; success leaves a file `taken`. */
 function hostileDirectory(): string {
   const directory = temporaryDirectory();
   const taken = join(directory, "taken");
@@ -99,7 +99,7 @@ function hostileDirectory(): string {
   return directory;
 }
 
-/** Programs in node_modules/.bin that pass for the system's. npx and bunx put that first in PATH (and npx would start its sh). */
+/** Puts programs with the system's names into node_modules/.bin, which npx and bunx put first in PATH (npx would start its sh). */
 function plantPrograms(directory: string): string {
   const bin = join(directory, "node_modules/.bin");
   mkdirSync(bin, { recursive: true });
@@ -133,7 +133,7 @@ describe("what is packed", () => {
     return files.map((file) => file.replace("package/", "")).sort();
   };
 
-  test("the launcher and what one reads; no program, no source", async () => {
+  test("the launcher and its documents; no program, no source", async () => {
     expect(await contents(MAIN)).toEqual([
       "CHANGELOG.md",
       "LICENSE",
@@ -153,7 +153,7 @@ describe("what is packed", () => {
     ]);
   });
 
-  test("nothing runs when it is installed, and only what fits is", () => {
+  test("nothing runs at installation, and each package is limited to its machine", () => {
     const main = manifestOf(MAIN);
     expect(main.scripts).toBeUndefined();
     expect(main.dependencies).toBeUndefined();
@@ -169,7 +169,7 @@ describe("what is packed", () => {
     expect(manifestOf(packageOf(HERE)).scripts).toBeUndefined();
   });
 
-  test("the notices are those of what is installed, the changelog knows the version", () => {
+  test("the notices are those of the dependencies, the changelog has the version", () => {
     expect(readFileSync(NOTICES, "utf8")).toBe(notices());
     expect(readFileSync("CHANGELOG.md", "utf8")).toContain(`\n## ${version}\n`);
   });
@@ -210,7 +210,7 @@ describe("installed under a hostile directory", () => {
     const cwd = join(project, "..");
     const env = { PATH: `${plantPrograms(cwd)}:/usr/bin:/bin` };
     const proxy = await Proxy.start({ binary: bin(), cwd, env, args: ["--server-info", "info.json"] });
-    // Relative to where it was started, and the same process: the launcher became the program.
+    // Paths are relative to the directory of the start, and the pid is the same: the launcher became the program.
     expect(JSON.parse(readFileSync(join(cwd, "info.json"), "utf8"))).toEqual({
       port: proxy.port,
       pid: proxy.pid,
@@ -230,8 +230,8 @@ describe("installed under a hostile directory", () => {
   });
 });
 
-describe("where there is no program for the machine: one line, a hint, exit code 1", () => {
-  /** The launcher alone, or with another machine's package. */
+describe("if there is no program for the machine: one line, a hint, exit code 1", () => {
+  /** Installs the launcher alone, or with another machine's package. */
   function installed(other?: string): string {
     const modules = join(temporaryDirectory(), "node_modules");
     cpSync(join(packages, MAIN), join(modules, MAIN), { recursive: true });
@@ -244,7 +244,7 @@ describe("where there is no program for the machine: one line, a hint, exit code
 
   const foreign = TARGETS.find(({ cpu }) => cpu !== HERE.cpu)!;
 
-  test("but the other libc's is, and its loader is here too", async () => {
+  test("the neighbour: the other libc's program starts, because its loader is here", async () => {
     const musl = TARGETS.find(({ cpu, libc }) => cpu === HERE.cpu && libc === "musl")!;
     const { exitCode } = await runProgram({ binary: installed(packageOf(musl)), args: ["--version"] });
     expect(exitCode).toBe(0);
@@ -288,7 +288,7 @@ test("an x64 processor that is too old: one line, a hint, exit code 1", async ()
   }
 });
 
-describe("the smoke test tells", () => {
+describe("the smoke test recognizes", () => {
   const smokes = async (script: string): Promise<string> => {
     const program = join(temporaryDirectory(), "program");
     writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
@@ -310,8 +310,8 @@ describe("the smoke test tells", () => {
       `(cat >/dev/null; echo sk-other) | '${BINARY}' "$@"`,
       "the upstream does not get the key",
     ],
-    ["one whose exit code is another", `'${BINARY}' "$@"; exit 4`, "the exit code is 4"],
-    ["one that is as it should be", `exec '${BINARY}' "$@"`, "fit for use"],
+    ["one with a wrong exit code", `'${BINARY}' "$@"; exit 4`, "the exit code is 4"],
+    ["one that works", `exec '${BINARY}' "$@"`, "fit for use"],
   ])("%s", async (_what, script, told) => {
     expect(await smokes(script)).toContain(told);
   });
@@ -321,11 +321,11 @@ test("the same source gives the same bytes in another directory", async () => {
   const copy = join(temporaryDirectory(), "copy");
   for (const path of ["src", "native", "packaging", "package.json", "tsconfig.json"])
     cpSync(path, join(copy, path), { recursive: true });
-  // Really there, as after an installation: where a module lies relative to the entry point is part of what is compiled.
+  // Copies, as after an installation: the path from the entry point to a module is compiled in.
   for (const name of Object.keys(dependencies))
     cpSync(`node_modules/${name}`, join(copy, "node_modules", name), { recursive: true });
   await run(["bun", "packaging/build.ts"], copy);
-  // Throws with the first byte that differs.
+  // Throws at the first byte that differs.
   await run(["cmp", "dist/responses-api-proxy", BINARY], copy);
   rmSync(copy, { recursive: true });
 });

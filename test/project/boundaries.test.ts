@@ -1,4 +1,4 @@
-// The cut of the code, kept: who may import what, and the things that exist in one place only.
+// The code's boundaries hold: which folder may import which, and what may exist in one place only.
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -15,7 +15,7 @@ const imports = (file: string): string[] => {
   const dynamically = code(file).matchAll(/\b(?:import|require)\("([^"]+)"\)/g);
   return [...staticImports(file), ...[...dynamically].map(([, from]) => from!)];
 };
-/** The project's own files among what a file imports. Throws if one is not there. */
+/** Returns the project's own files among the imports of a file. Throws if one does not exist. */
 const filesAmong = (file: string, specifiers: string[]): string[] =>
   specifiers
     .filter((from) => from.startsWith("."))
@@ -48,7 +48,7 @@ describe("in one place only", () => {
   });
 });
 
-/** `src/input` of `src/input/options.ts`, and `src/commands` of what lies in its folders; a file of src/ itself is none. */
+/** Returns `src/input` for `src/input/options.ts`, `src/commands` also for files in its folders, undefined for src/main.ts. */
 const folderOf = (file: string): string | undefined => /^(\w+\/\w+)\//.exec(file)?.[1];
 
 describe("dependencies point one way", () => {
@@ -80,7 +80,7 @@ describe("dependencies point one way", () => {
     expect([...reached].filter((file) => /^src\/(key|proxy|report)\/|^src\/run/.test(file))).toEqual([]);
   });
 
-  test("the files that the architecture names are there, and each folder is named", () => {
+  test("the files that the architecture names exist, and it names one in each folder", () => {
     const named = [...architecture.matchAll(/`((?:src|native|test)\/[\w/.-]+\.ts)`/g)].map(
       ([, file]) => file!,
     );
@@ -97,7 +97,7 @@ describe("dependencies point one way", () => {
       expect(readdirSync(folder).length, folder).toBeLessThanOrEqual(11);
   });
 
-  test("policy and headers are pure: they import nothing that runs", () => {
+  test("policy and headers are pure: no imports, no globals", () => {
     expect(imports("src/proxy/policy.ts")).toEqual([]);
     expect(imports("src/proxy/headers.ts")).toEqual([]);
     for (const file of ["src/proxy/policy.ts", "src/proxy/headers.ts"])
@@ -124,13 +124,13 @@ describe("dependencies point one way", () => {
     expect([...loaded].filter((file) => /\/(commands|doctor|status|wait)\.ts$/.test(file))).toEqual([]);
   });
 
-  test("nothing from outside but citty and consola", () => {
+  test("the only dependencies are citty and consola", () => {
     const outside = new Set(FILES.flatMap(imports).filter((from) => !/^(\.|node:|bun:)/.test(from)));
     expect([...outside].sort()).toEqual(["citty", "consola/core"]);
   });
 });
 
-test("every file opens with what it is responsible for, and none grows past 200 lines", () => {
+test("every file opens with a comment, and none has more than 200 lines", () => {
   for (const [file, text] of sources) {
     expect(text.replace(/^#!.*\n/, ""), file).toStartWith("// ");
     expect(text.split("\n").length, file).toBeLessThanOrEqual(200);

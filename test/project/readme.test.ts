@@ -1,4 +1,4 @@
-// What README.md shows is what the program does.
+// What README.md shows is true of the program.
 
 import { describe, expect, test } from "bun:test";
 import {
@@ -36,7 +36,7 @@ test("every error code a client can get has its row", () => {
   for (const code of ERROR_CODES) expect(section("Behaviour")).toContain(`\`${code}\``);
 });
 
-test("every file that it names is there", () => {
+test("every file that it names exists", () => {
   const links = [...readme.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path!);
   const files = [...readme.matchAll(/`((?:src|native|test|docs|contrib)\/[\w/.-]+)`/g)].map(
     ([, path]) => path!,
@@ -45,7 +45,7 @@ test("every file that it names is there", () => {
   expect([...links, ...files].filter((path) => !existsSync(path))).toEqual([]);
 });
 
-test("speaks of itself alone: no path of a machine", () => {
+test("has no path of a developer's machine", () => {
   expect(readme).not.toMatch(/\/(work|root)\//);
 });
 
@@ -55,7 +55,7 @@ describe("In GitHub Actions", () => {
   const steps = Bun.YAML.parse(block!) as Step[];
   const stepOf = (name: string): Step => steps.find((step) => step.name === name)!;
 
-  /** As a runner runs a step: with bash, until the script and everything that holds its output has ended. */
+  /** Runs a step as a runner does: with bash, until the script and every process that holds its output have ended. */
   async function runScript(script: string, env: Record<string, string>, cwd = "/"): Promise<string> {
     const args = ["--noprofile", "--norc", "-eo", "pipefail", "-c", script];
     const { exitCode, stdout, stderr } = await runProgram({ binary: "bash", args, env, cwd });
@@ -66,7 +66,7 @@ describe("In GitHub Actions", () => {
     runScript(stepOf(name).run!, env);
 
   test.skipIf(lacks("bash", "curl", "jq"))(
-    "the step that starts the proxy ends with the proxy serving, and the one that stops it leaves nothing (needs bash, curl, jq)",
+    "after the step that starts the proxy it serves, and after the step that stops it nothing is left (needs bash, curl, jq)",
     async () => {
       const temporary = temporaryDirectory();
       symlinkSync(BINARY, join(temporary, "responses-api-proxy"));
@@ -90,8 +90,8 @@ describe("In GitHub Actions", () => {
 
   describe("the step that installs the program", () => {
     /**
-     * Runs it in a checkout whose npm configuration is hostile, with a registry that serves `program`, and the digest
-     * of /bin/sh in place of the one written there; returns the installed file.
+     * Runs the step in a checkout with a hostile npm configuration. The registry serves `program`, and the digest of
+     * /bin/sh replaces the one in the step. Returns the installed file.
      */
     async function install(program: string): Promise<string> {
       const directory = temporaryDirectory();
@@ -103,7 +103,7 @@ describe("In GitHub Actions", () => {
       copyFileSync(program, join(directory, "package/bin/responses-api-proxy"));
       Bun.spawnSync(["tar", "-I", "gzip -1", "-cf", "served.tgz", "package"], { cwd: directory });
       writeFileSync(join(checkout!, ".npmrc"), "registry=http://127.0.0.1:1/\n");
-      // What comes from outside: the download; and root, who the tester need not be.
+      // Stand-ins for the download, and for root, because the tester may be an ordinary user.
       const shims = {
         curl: `for last; do :; done; case "$last" in https://registry.npmjs.org/*) cp '${directory}/served.tgz' responses-api-proxy.tgz ;; *) exit 22 ;; esac`,
         sudo: 'case "$1" in install) shift; set -- install "${@:5}" ;; setcap) exit 0 ;; esac; exec "$@"',
@@ -123,7 +123,7 @@ describe("In GitHub Actions", () => {
     }
 
     test.skipIf(lacks("bash"))(
-      "installs what its digest says, and asks no package manager (needs bash)",
+      "installs the file with that digest, without a package manager (needs bash)",
       async () => {
         const installed = await install("/bin/sh");
         expect(readFileSync(installed).equals(readFileSync("/bin/sh"))).toBe(true);
@@ -131,13 +131,13 @@ describe("In GitHub Actions", () => {
       },
     );
 
-    test.skipIf(lacks("bash"))("stops at any other file (needs bash)", async () => {
+    test.skipIf(lacks("bash"))("fails for any other file (needs bash)", async () => {
       const other = await install("/bin/cat").catch((error: Error) => error.message);
       expect(other).toContain("sha256sum: WARNING: 1 computed checksum did NOT match");
     });
   });
 
-  test("it is stopped whatever happened, and one step only has the key", () => {
+  test("the proxy is always stopped, and only one step has the key", () => {
     expect(stepOf("Stop the proxy").if).toBe("always()");
     expect(block!.match(/secrets\./g)).toHaveLength(1);
   });

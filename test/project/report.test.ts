@@ -1,4 +1,4 @@
-// What the last lines of a run say, from the report that a run of a few made-up tests leaves; and that a wait ends.
+// The last lines of a run are right for a few made-up tests, and every wait ends with a message that helps.
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -25,7 +25,7 @@ const MADE_UP = {
   "c.test.ts": `import "./nowhere.ts";`,
 };
 
-test("a run is told in lines: files, what was skipped by reason, and the totals last", async () => {
+test("a run is reported in lines: files, skipped tests by reason, and the totals last", async () => {
   const cwd = temporaryDirectory();
   for (const [name, text] of Object.entries(MADE_UP)) writeFileSync(join(cwd, name), text);
   const args = ["test", "--parallel", "--reporter=junit", "--reporter-outfile=junit.xml"];
@@ -44,7 +44,7 @@ test("a run is told in lines: files, what was skipped by reason, and the totals 
   ]);
 });
 
-describe("what does not come is an error that says what was waited for, and what there was", () => {
+describe("a wait that fails says what was waited for, and what was seen", () => {
   const never = new Promise<never>(() => {});
 
   test("a promise, and something to become true", async () => {
@@ -73,7 +73,7 @@ describe("what does not come is an error that says what was waited for, and what
     );
   });
 
-  test("a connection to a proxy that has died: so that is what is said", async () => {
+  test("a connection to a proxy that was killed: the error says so", async () => {
     const proxy = await Proxy.start();
     proxy.signal("SIGKILL");
     await proxy.ended();

@@ -1,4 +1,4 @@
-// What the client gets of the upstream's answer: status, every end-to-end field, the bytes as they are; and what it gets where there is none.
+// The client gets the upstream's answer with its status, end-to-end fields and bytes, or the proxy's own error.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { createServer } from "node:net";
@@ -134,7 +134,7 @@ const MIRRORED: Mirrored[] = [
     ['etag: "x"'],
   ],
   [
-    "a status nobody has heard of",
+    "an unknown status",
     ["HTTP/1.1 599 Odd", "Content-Type: a/b", "Content-Length: 2"],
     "ok",
     599,
@@ -198,7 +198,7 @@ describe("mirrored", () => {
 
 type Failure = { status: number; code: string; cause: RegExp };
 
-/** The proxy's own answer, and the one line on standard error that goes with it. */
+/** Expects the proxy's own answer, and one line on standard error. */
 async function expectFailure(failing: Proxy, { status, code, cause }: Failure): Promise<void> {
   const answer = await roundTrip(failing.port, REQUEST);
   expect(answer.status).toBe(status);
@@ -207,13 +207,13 @@ async function expectFailure(failing: Proxy, { status, code, cause }: Failure): 
   expect(error).toEqual({ message: expect.stringMatching(cause), type: "proxy_error", param: null, code });
   await failing.waitForLine(/exchange failed/);
   const lines = failing.stderr.split("\n").filter((line) => /fail|error/i.test(line));
-  // Who runs the proxy can look into what is wrong on the way.
+  // Faults that the operator can examine with doctor get a hint.
   const more = /unreachable|certificate|tls/.test(code) ? " (responses-api-proxy doctor says more)" : "";
   expect(lines).toEqual([`responses-api-proxy: error: exchange failed: ${error.message}${more}`]);
   expect(answer.raw + failing.stderr).not.toContain(CANARY_KEY.slice(0, 16));
 }
 
-describe("where the upstream gives no answer that can be passed on", () => {
+describe("if the upstream gives no answer that can be passed on", () => {
   test("nothing listens there", async () => {
     const gone = createServer().listen(0, "127.0.0.1");
     const { port } = gone.address() as { port: number };
@@ -235,7 +235,7 @@ describe("where the upstream gives no answer that can be passed on", () => {
     });
   });
 
-  test("it closes without a word", async () => {
+  test("it closes without sending a byte", async () => {
     const silent = new RawUpstream({ answer: (connection) => connection.end() });
     const failing = await Proxy.start({ args: [`--upstream-url=${silent.url}`] });
     await expectFailure(failing, {
@@ -246,7 +246,7 @@ describe("where the upstream gives no answer that can be passed on", () => {
     expect(silent.requests).toHaveLength(1);
   });
 
-  test("it speaks something else", async () => {
+  test("it speaks another protocol", async () => {
     const other = new RawUpstream({ answer: "SSH-2.0-OpenSSH_9.9\r\n\r\n" });
     const failing = await Proxy.start({ args: [`--upstream-url=${other.url}`] });
     await expectFailure(failing, { status: 502, code: "upstream_unreadable", cause: /could not be read/ });
@@ -261,9 +261,13 @@ describe("where the upstream gives no answer that can be passed on", () => {
   });
 });
 
-describe("what it answers is not HTTP, and it is the upstream's fault", () => {
+describe("an answer that is not HTTP is the upstream's fault", () => {
   const HOSTILE: [what: string, answer: string, code: string][] = [
-    ["a Content-Length that is none", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "upstream_unreadable"],
+    [
+      "a Content-Length that is not a number",
+      "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+      "upstream_unreadable",
+    ],
     ["a negative Content-Length", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "upstream_unreadable"],
     [
       "two Content-Lengths",
@@ -289,7 +293,7 @@ describe("what it answers is not HTTP, and it is the upstream's fault", () => {
     });
   });
 
-  test("plain HTTP where TLS is spoken", async () => {
+  test("plain HTTP to a TLS upstream", async () => {
     const answer = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
     const plain = Bun.listen({
       hostname: "127.0.0.1",
@@ -308,7 +312,7 @@ describe("what it answers is not HTTP, and it is the upstream's fault", () => {
   });
 });
 
-describe("where the end of its answer could not be told from a break", () => {
+describe("if the end of its answer could not be told from a break", () => {
   const UNCERTAIN: [name: string, head: string][] = [
     ["neither a length nor chunks", "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n\r\n"],
     ["Transfer-Encoding: identity", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n"],
@@ -317,7 +321,7 @@ describe("where the end of its answer could not be told from a break", () => {
     ["HTTP/1.0 without a length", "HTTP/1.0 200 OK\r\nContent-Type: a/b\r\n\r\n"],
   ];
   test.each(UNCERTAIN)("%s", async (_name, head) => {
-    // Refused by its head, before there is an end of any kind.
+    // Refused because of its head, before the answer ends in any way.
     const uncertain = new RawUpstream({ answer: (connection) => connection.write(`${head}partial`) });
     const failing = await Proxy.start({ args: [`--upstream-url=${uncertain.url}`] });
     await expectFailure(failing, {
@@ -328,9 +332,9 @@ describe("where the end of its answer could not be told from a break", () => {
   });
 });
 
-describe("where its certificate is refused, and no byte of a request is sent", () => {
+describe("if its certificate is refused, no byte of a request is sent", () => {
   const cases: [string, { trusted: boolean; host?: string; expired?: boolean }][] = [
-    ["an authority nobody trusts", { trusted: false }],
+    ["an untrusted authority", { trusted: false }],
     ["another name", { trusted: true, host: "elsewhere.test" }],
     ["an expired certificate", { trusted: true, expired: true }],
   ];
@@ -348,7 +352,7 @@ describe("where its certificate is refused, and no byte of a request is sent", (
     expect(secure.bytesReceived).toBe(0);
   });
 
-  test("and the neighbour: an authority that is trusted", async () => {
+  test("the neighbour: a trusted authority", async () => {
     const authority = await makeAuthority();
     const secure = new RawUpstream({ tls: authority.server });
     const trusting = await Proxy.start({
@@ -360,7 +364,7 @@ describe("where its certificate is refused, and no byte of a request is sent", (
   });
 });
 
-test("a bug of ours is 500, and its message stays inside", async () => {
+test("a bug in the proxy: 500, and its message stays inside", async () => {
   const named = Object.assign(new Error(), { code: "ECONNRESET" });
   expect(failedExchange(named, new Journal()).status).toBe(500);
   const answer = failedExchange(new TypeError(`undefined is not ${CANARY_KEY}`), new Journal());

@@ -1,4 +1,4 @@
-// A real browser on the host: whatever a page can make it send, nothing reaches the upstream and nothing ends the proxy.
+// No request that a page can make a real browser send reaches the upstream or ends the proxy.
 
 import { describe, expect, test } from "bun:test";
 
@@ -9,7 +9,7 @@ import { Proxy, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
 import { REQUEST, roundTrip } from "../harness/wire.ts";
 
-/** Everything in a page that sends a request without the user's doing. PROXY stands for the proxy's base URL. */
+/** A page with everything that sends a request by itself. PROXY stands for the proxy's base URL. */
 const PAGE = `<!doctype html><meta charset="utf-8"><link rel="prefetch" href="PROXY/v1/responses?prefetch">
 <img src="PROXY/shutdown"><img src="PROXY/v1/responses"><script src="PROXY/shutdown"></script>
 <iframe src="PROXY/shutdown"></iframe><iframe name="hidden"></iframe>
@@ -31,7 +31,7 @@ const WORKER = `Promise.allSettled([
   fetch("PROXY/v1/responses", { method: "POST", mode: "no-cors", body: "{}" }), fetch("PROXY/shutdown", { mode: "no-cors" }),
 ]).then(() => postMessage("done"));`;
 
-/** A site whose pages attack `proxy`. Resolves `done` when the page's script has come to its end. */
+/** Starts a site whose pages attack `proxy`. `done` resolves when the page's script has run to its end. */
 function site(proxy: string): { url: string; done: Promise<void>; asked: string[] } {
   const { promise: done, resolve } = Promise.withResolvers<void>();
   const asked: string[] = [];
@@ -56,7 +56,7 @@ function site(proxy: string): { url: string; done: Promise<void>; asked: string[
   return { url: `http://127.0.0.1:${server.port}`, done, asked };
 }
 
-/** Opens a URL as if it had been typed, in a new profile; the browser is gone after the test file. */
+/** Opens a URL as if it had been typed, in a new profile; the browser ends with the test file. */
 function browse(url: string): void {
   const directory = temporaryDirectory();
   const flags = [
@@ -71,7 +71,7 @@ function browse(url: string): void {
     "--remote-debugging-port=0",
     `--user-data-dir=${directory}/profile`,
   ];
-  // Killed as it is, it leaves what it has in TMPDIR.
+  // It is killed, so it leaves files in TMPDIR.
   const env = { ...process.env, TMPDIR: directory };
   const child = Bun.spawn(["chromium", ...flags, url], { env, stdout: "ignore", stderr: "ignore" });
   atEnd(() => {
@@ -83,7 +83,7 @@ function browse(url: string): void {
 describe.skipIf(lacks("chromium"))("in chromium (needs chromium)", () => {
   test.each(["127.0.0.1", "localhost"])("a page that tries everything, against %s", async (host) => {
     const upstream = new RawUpstream();
-    // What the browser holds open is no exchange to wait for.
+    // The browser's open connections are not exchanges to wait for.
     const args = [
       "--http-shutdown",
       "--shutdown-timeout=1",
@@ -93,7 +93,7 @@ describe.skipIf(lacks("chromium"))("in chromium (needs chromium)", () => {
     const proxy = await Proxy.start({ args });
     const { url, done, asked } = site(`http://${host}:${proxy.port}`);
     browse(`${url}/page`);
-    // A browser starts in seconds, on a busy machine in many.
+    // A browser takes seconds to start, and many seconds on a busy machine.
     await within(done, "the page's script to come to its end", { seconds: 40, seen: () => proxy.stderr });
     expect(asked).toContain("/redirect");
     // The requests did arrive: a browser that sent none would prove nothing.

@@ -1,4 +1,4 @@
-// No file descriptor left: running streams go on, the processor is not burnt, and whoever is new hears 503.
+// No file descriptor left: running streams go on, the processor is not burnt, and new clients get 503.
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -44,7 +44,7 @@ test.skipIf(lacks("/proc without hidepid")).each(["--port", "--socket"])(
       await stream.until(new RegExp(`^[\\s\\S]{${length + 1},}`));
       await Bun.sleep(50);
     }
-    // Of the second and more that this takes by design, a loop that spins uses all it can get.
+    // This takes a second or more by design, all of which a loop that spins would use.
     const share = (1000 * (processorSeconds(proxy.pid) - used)) / (performance.now() - began);
     expect(share).toBeLessThan(0.5);
 
@@ -55,7 +55,7 @@ test.skipIf(lacks("/proc without hidepid")).each(["--port", "--socket"])(
 );
 
 test.each(["", "--dump-dir"])(
-  "many requests at once to an upstream that is not there, with 64 descriptors %s",
+  "many requests at once to an upstream that does not exist, with 64 descriptors %s",
   async (flag) => {
     const launcher = ["sh", "-c", 'ulimit -n 64; exec "$0" "$@"'];
     for (let start = 0; start < 4; start++) {
@@ -66,7 +66,7 @@ test.each(["", "--dump-dir"])(
       });
       for (let round = 0; round < 3; round++) {
         const wires = await Promise.all(Array.from({ length: 70 }, () => open(proxy.port, REQUEST)));
-        // An error each: nobody is there to answer, and not all are let in.
+        // Each gets an error: there is no upstream, and not all connections are accepted.
         await Promise.all(wires.map((wire) => wire.until(/^HTTP\/1\.1 50\d /)));
         for (const wire of wires) wire.socket.destroy();
       }
@@ -76,8 +76,8 @@ test.each(["", "--dump-dir"])(
   },
 );
 
-test("connections that come the moment it listens, with 32 descriptors: it lives, and serves later", async () => {
-  // A start that is unlucky once in five needs several.
+test("connections that come the moment it listens, with 32 descriptors: it survives, and serves later", async () => {
+  // One start in five is unlucky, so several are tried.
   for (let start = 0; start < 12; start++) {
     const port = freePort();
     const launcher = ["sh", "-c", 'ulimit -n 32; exec "$0" "$@"'];
@@ -108,7 +108,7 @@ test("connections that come the moment it listens, with 32 descriptors: it lives
   }
 });
 
-/** A port that nobody listens on. */
+/** Returns a port that nobody listens on. */
 function freePort(): number {
   const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
   listener.stop(true);
@@ -126,7 +126,7 @@ async function statusOnceThereIsRoom(address: Address): Promise<number> {
   return status;
 }
 
-/** Processor time that the process has used, user and system. */
+/** Returns the processor time of the process, user and system. */
 function processorSeconds(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1]!.split(" ");
   return (Number(fields[11]) + Number(fields[12])) / 100;

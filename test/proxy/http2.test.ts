@@ -1,4 +1,4 @@
-// The upstream is spoken to in HTTP/1.1, whatever it offers.
+// The proxy speaks HTTP/1.1 to the upstream, whatever the upstream offers.
 
 import { beforeAll, expect, test } from "bun:test";
 import { createSecureServer } from "node:http2";
@@ -19,7 +19,7 @@ beforeAll(async () => {
   authority = await makeAuthority();
 });
 
-/** What an upstream sees of a request through a proxy. */
+/** Returns what an upstream sees of a request that goes through a proxy. */
 async function seenBy(create: typeof createSecureServer | typeof createServer): Promise<Seen[]> {
   const seen: Seen[] = [];
   const options = { ...authority.server, allowHTTP1: true };

@@ -1,4 +1,4 @@
-// Listening and ending: who can connect, who can share the port, what ends the program and what happens to exchanges in flight.
+// Listening and ending: who can connect or share the port, what ends the program, what happens to exchanges in flight.
 
 import { describe, expect, test } from "bun:test";
 import { networkInterfaces } from "node:os";
@@ -9,7 +9,7 @@ import { awaitsKey, BARE_ENVIRONMENT, BINARY, isAlive, Proxy, runProgram } from 
 import { type Connection, RawUpstream } from "../harness/upstream.ts";
 import { chunk, LAST_CHUNK, open, REQUEST, roundTrip, STREAM } from "../harness/wire.ts";
 
-/** An upstream that hands over the connection of each request. */
+/** Starts an upstream; `next` resolves with the connection of the next request. */
 function holding(): { upstream: RawUpstream; next: () => Promise<Connection> } {
   const arrived: Connection[] = [];
   let wake = (): void => {};
@@ -106,7 +106,7 @@ describe("ending", () => {
   });
 
   test.each(["SIGTERM", "/shutdown"])(
-    "at %s a stream in flight ends whole, and nobody new is let in",
+    "at %s a stream in flight ends whole, and new connections are refused",
     async (how) => {
       const { upstream, next } = holding();
       const proxy = await Proxy.start({ args: ["--http-shutdown", `--upstream-url=${upstream.url}`] });
@@ -126,7 +126,7 @@ describe("ending", () => {
     },
   );
 
-  test("a stream that does not end within --shutdown-timeout is broken off, and the exit code is 0", async () => {
+  test("a stream that does not end within --shutdown-timeout is cut, and the exit code is 0", async () => {
     const { upstream, next } = holding();
     const proxy = await Proxy.start({ args: ["--shutdown-timeout=1", `--upstream-url=${upstream.url}`] });
     const wire = await open(proxy.port, REQUEST);

@@ -1,4 +1,4 @@
-// Silence: fine in an exchange, not fine from a client whose request is not whole.
+// Silence is allowed in an exchange, but not from a client whose request is not whole.
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";

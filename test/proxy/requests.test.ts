@@ -19,7 +19,7 @@ beforeAll(async () => {
 
 type Request = { line?: string; host?: string | null; fields?: string[]; body?: string };
 
-/** A request as it goes over the wire; without anything given, the plainest that passes. */
+/** Returns a request as it goes over the wire; by default the plainest that passes. */
 function request({
   line = "POST /v1/responses HTTP/1.1",
   host = "127.0.0.1",
@@ -86,7 +86,7 @@ const PASSING: Passing[] = [
     { "x-a": Array<string>(196).fill("1").join(", ") },
   ],
   ["HTTP/1.0 with a Host", { line: "POST /v1/responses HTTP/1.0" }],
-  ["the absolute form of ourselves", { line: "POST http://127.0.0.1/v1/responses HTTP/1.1" }],
+  ["the absolute form of the proxy's own URL", { line: "POST http://127.0.0.1/v1/responses HTTP/1.1" }],
   ["HTTP-Referer, a field of its own", { fields: ["HTTP-Referer: a"] }, { "http-referer": "a" }],
   ["Sec-Fetch-Mode alone", { fields: ["Sec-Fetch-Mode: cors"] }, { "sec-fetch-mode": "cors" }],
   [
@@ -124,14 +124,14 @@ const PASSING: Passing[] = [
   ],
   ["Authorization, replaced", { fields: ["Authorization: Bearer mine"] }],
   ["two Authorizations, replaced by one", { fields: ["Authorization: Bearer a", "authorization: Basic b"] }],
-  ["Authorization named by Connection, still ours", { fields: ["Connection: authorization"] }],
+  ["Authorization named by Connection, still replaced", { fields: ["Connection: authorization"] }],
   [
     "Connection and what it names, dropped",
     { fields: ["Connection: close, X-Hop", "X-Hop: a", "X-Stays: b"] },
     { "x-stays": "b" },
   ],
   ["Connection twice", { fields: ["Connection: X-One", "Connection: X-Two", "X-One: a", "X-Two: b"] }],
-  ["Connection naming what is no field", { fields: ["Connection: , a b, é, keep-alive"] }],
+  ["Connection naming what is not a field", { fields: ["Connection: , a b, é, keep-alive"] }],
   ["Connection naming Content-Length, which fetch sets anew", { fields: ["Connection: content-length"] }],
   ["Keep-Alive, dropped", { fields: ["Keep-Alive: timeout=5"] }],
   ["TE, dropped", { fields: ["TE: trailers"] }],
@@ -176,7 +176,7 @@ const REFUSED: Refused[] = [
   ["a query", { line: "POST /v1/responses?a=b HTTP/1.1" }, "route_refused"],
   ["an empty query", { line: "POST /v1/responses? HTTP/1.1" }, "route_refused"],
   ["a fragment", { line: "POST /v1/responses# HTTP/1.1" }, "route_refused"],
-  ["a slash behind", { line: "POST /v1/responses/ HTTP/1.1" }, "route_refused"],
+  ["a slash at the end", { line: "POST /v1/responses/ HTTP/1.1" }, "route_refused"],
   ["a slash in front", { line: "POST //v1/responses HTTP/1.1" }, "route_refused"],
   ["a slash between", { line: "POST /v1//responses HTTP/1.1" }, "route_refused"],
   ["capitals", { line: "POST /V1/responses HTTP/1.1" }, "route_refused"],
@@ -213,9 +213,9 @@ const REFUSED: Refused[] = [
     "browser_refused",
   ],
   ["a foreign Host (DNS rebinding)", { host: "evil.test" }, "host_refused"],
-  ["a foreign Host with our port", { host: "evil.test:8080" }, "host_refused"],
-  ["a Host that begins like ours", { host: "127.0.0.1.evil.test" }, "host_refused"],
-  ["a Host that ends like ours", { host: "evil-localhost" }, "host_refused"],
+  ["a foreign Host with the proxy's port", { host: "evil.test:8080" }, "host_refused"],
+  ["a Host that begins like the proxy's", { host: "127.0.0.1.evil.test" }, "host_refused"],
+  ["a Host that ends like the proxy's", { host: "evil-localhost" }, "host_refused"],
   ["user info in the Host", { host: "127.0.0.1@evil.test" }, "host_refused"],
   ["Host 0.0.0.0", { host: "0.0.0.0" }, "host_refused"],
   ["another loopback address", { host: "127.0.0.2" }, "host_refused"],
@@ -224,13 +224,13 @@ const REFUSED: Refused[] = [
   ["two Hosts", { fields: ["Host: localhost"] }, "host_refused"],
   ["no Host (HTTP/1.0)", { line: "POST /v1/responses HTTP/1.0", host: null }, "host_refused"],
   [
-    "the absolute form of elsewhere",
+    "the absolute form of another URL",
     { line: "POST http://evil.test/v1/responses HTTP/1.1", host: "evil.test" },
     "host_refused",
   ],
   ["Origin", { fields: ["Origin: https://evil.test"] }, "browser_refused"],
   ["Origin null", { fields: ["Origin: null"] }, "browser_refused"],
-  ["Origin of ourselves", { fields: ["Origin: http://127.0.0.1"] }, "browser_refused"],
+  ["the proxy's own Origin", { fields: ["Origin: http://127.0.0.1"] }, "browser_refused"],
   ["an empty Origin", { fields: ["Origin:"] }, "browser_refused"],
   ["Referer", { fields: ["Referer: http://127.0.0.1/"] }, "browser_refused"],
   ["an empty Referer", { fields: ["Referer:"] }, "browser_refused"],
@@ -253,7 +253,7 @@ const REFUSED: Refused[] = [
   ["two identical Content-Lengths", { fields: ["Content-Length: 2"] }, "length_refused"],
 ];
 
-describe("is refused with 403 and our JSON, and the upstream hears nothing", () => {
+describe("is refused with 403 and the proxy's JSON, and the upstream gets nothing", () => {
   test.each(REFUSED)("%s", async (_name, wire, code) => {
     const { answer, received } = await exchange(request(wire));
     expect(received).toEqual([]);
@@ -316,10 +316,10 @@ const MALFORMED: [name: string, wire: string, answer: RegExp][] = [
   // Host and Content-Length are two more.
   ["199 fields", request({ fields: Array<string>(197).fill("X-A: 1") }), /^HTTP\/1\.1 431 /],
   ["fields of more than 64 KiB", request({ fields: [`X-A: ${"a".repeat(66_000)}`] }), /^HTTP\/1\.1 431 /],
-  ["a method of small letters", request({ line: "post /v1/responses HTTP/1.1" }), /^$/],
+  ["a method in lower case", request({ line: "post /v1/responses HTTP/1.1" }), /^$/],
 ];
 
-describe("is not HTTP that Bun's parser takes, and the upstream hears nothing", () => {
+describe("is not HTTP that Bun's parser accepts, and the upstream gets nothing", () => {
   test.each(MALFORMED)("%s", async (_name, wire, answer) => {
     const result = await exchange(wire);
     expect(result.received).toEqual([]);
@@ -328,7 +328,7 @@ describe("is not HTTP that Bun's parser takes, and the upstream hears nothing", 
   });
 });
 
-test("after all of this the proxy still serves, and its standard error has not a byte of the key", async () => {
+test("after all of this the proxy still serves, and the key is not on its standard error", async () => {
   const { answer } = await exchange(request({}));
   expect(answer.status).toBe(200);
   const { exitCode, stdout, stderr } = await proxy.stop();

@@ -1,4 +1,4 @@
-// OpenAI's own SDK through the compiled binary, against a TLS upstream with a throw-away CA.
+// OpenAI's own SDK works through the compiled binary, with a TLS upstream whose CA is made for the run.
 
 import { beforeAll, expect, test } from "bun:test";
 
@@ -9,7 +9,7 @@ import { until } from "../harness/deadline.ts";
 import { CANARY_KEY, Proxy, temporaryDirectory } from "../harness/program.ts";
 import { type ResponsesApi, startResponsesApi, WORDS } from "../harness/responses-api.ts";
 
-/** How many words of the stream the client has got. */
+/** How many words of the stream the client has received. */
 let got = 0;
 
 let api: ResponsesApi;
@@ -18,7 +18,7 @@ let client: OpenAI;
 
 beforeAll(async () => {
   const authority = await makeAuthority();
-  // A word is sent once the client has the one before: were one kept back, nothing would come any more.
+  // A word is sent once the client has the one before: if the proxy held one back, the stream would stop.
   const beforeWord = (index: number): Promise<boolean> =>
     until(() => got >= index, `word ${index} to arrive`);
   api = startResponsesApi({ tls: authority.server, beforeWord });
@@ -50,7 +50,7 @@ test("a stream, event by event, each as it comes", async () => {
   expect(final).toBe("completed");
 });
 
-test("the upstream sees the SDK's fields and our Authorization, not the SDK's", () => {
+test("the upstream sees the SDK's fields and the proxy's Authorization, not the SDK's", () => {
   expect(api.requests).toHaveLength(2);
   for (const { headers } of api.requests) {
     expect(headers.get("authorization")).toBe(`Bearer ${CANARY_KEY}`);
@@ -61,7 +61,7 @@ test("the upstream sees the SDK's fields and our Authorization, not the SDK's", 
   }
 });
 
-test("a 403 of the proxy's reads well in the SDK's exception", async () => {
+test("a 403 from the proxy reads well in the SDK's exception", async () => {
   const refused = await client.models.list().then(
     () => undefined,
     (error: unknown) => error,
@@ -75,7 +75,7 @@ test("a 403 of the proxy's reads well in the SDK's exception", async () => {
   });
 });
 
-test("the client's leaving in the middle of a stream harms nobody", async () => {
+test("a client that leaves in the middle of a stream disturbs no other", async () => {
   const stream = await client.responses.create({ model: "gpt-5", input: "hello", stream: true });
   for await (const event of stream) if (event.type === "response.output_text.delta") break;
   const response = await client.responses.create({ model: "gpt-5", input: "hello" });

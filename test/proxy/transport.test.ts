@@ -1,4 +1,4 @@
-// Bytes on their way, on raw sockets at both ends: at once, broken off where either side leaves, held back where either does not read.
+// Bytes pass at once, stop if either side leaves, and are held back if either does not read; raw sockets at both ends.
 
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
@@ -25,13 +25,13 @@ import {
 type Arrival = {
   socket: Socket;
   received: () => string;
-  /** Resolves once what was received ends so. */
+  /** Resolves once the bytes received end with this text. */
   until: (end: string) => Promise<void>;
   /** Resolves when the proxy has closed or reset it. */
   closed: () => Promise<void>;
 };
 
-/** An upstream of bare sockets that does nothing by itself, and a proxy in front of it. */
+/** Starts an upstream of raw sockets that does nothing by itself, and a proxy in front of it. */
 async function pair(
   args: string[] = [],
 ): Promise<{ proxy: Proxy; next: () => Promise<Arrival>; count: () => number }> {
@@ -96,7 +96,7 @@ describe("at once", () => {
   });
 });
 
-// Because the client left, and not in the end: what is idle is closed after 20 s at the earliest, and `closed` gives up before.
+// Closed because the client left: an idle connection is closed after 20 s at the earliest, and `closed` gives up before.
 describe("the client leaves, and the upstream's connection is closed", () => {
   const before = async (leave: (wire: Wire) => void, request: string, answer?: string): Promise<Arrival> => {
     const { proxy, next } = await pair();
@@ -112,17 +112,17 @@ describe("the client leaves, and the upstream's connection is closed", () => {
     return upstream;
   };
   const LEAVING: [how: string, leave: (wire: Wire) => void][] = [
-    ["in order", (wire) => wire.socket.destroy()],
-    ["by a reset", (wire) => wire.socket.resetAndDestroy()],
+    ["with a FIN", (wire) => wire.socket.destroy()],
+    ["with a reset", (wire) => wire.socket.resetAndDestroy()],
   ];
   describe.each(LEAVING)("%s", (_how, leave) => {
-    test("while uploading a body of known length, which stays short of it", async () => {
+    test("while uploading a body of known length, which stays incomplete", async () => {
       const upstream = await before(leave, `${HEAD}Content-Length: 1000000\r\n\r\n${"a".repeat(300_000)}`);
       expect(upstream.received()).toMatch(/^Content-Length: 1000000\r$/m);
       expect(upstream.received().split("\r\n\r\n")[1]!.length).toBeLessThan(1_000_000);
     });
 
-    test("while uploading in chunks, which never get their end", async () => {
+    test("while uploading chunks, of which the last never comes", async () => {
       const upstream = await before(leave, `${HEAD}Transfer-Encoding: chunked\r\n\r\n${chunk("hello")}`);
       expect(upstream.received()).not.toContain("\r\n0\r\n\r\n");
     });
@@ -136,7 +136,7 @@ describe("the client leaves, and the upstream's connection is closed", () => {
     });
   });
 
-  test("while uploading a body that is read whole: the upstream never hears of it", async () => {
+  test("while uploading a body that is read whole: the upstream gets nothing", async () => {
     const { proxy, count } = await pair(["--log-level=debug"]);
     const wire = await open(proxy.port, `${HEAD}Content-Length: 10\r\n\r\nhello`);
     await proxy.waitForLine(/protections: /);
@@ -159,7 +159,7 @@ describe("the upstream breaks off", () => {
     ["in a chunk", `${STREAM}8\r\nok`, "502 or cut"],
     ["between two chunks", STREAM + chunk("ok"), "502 or cut"],
     ["short of its Content-Length", "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok", "502 or cut"],
-    ["with a chunk size that is none", `${STREAM + chunk("ok")}zz\r\n`, "502 or cut"],
+    ["with an invalid chunk size", `${STREAM + chunk("ok")}zz\r\n`, "502 or cut"],
   ];
   const ENDS = ["in order", "by a reset"] as const;
   describe.each(ENDS)("%s", (how) => {
@@ -174,7 +174,7 @@ describe("the upstream breaks off", () => {
       await wire.until(/"code":"\w+"\}\}$/);
       const answer = parseAnswer(wire.received, false);
       if (answer === undefined) {
-        // Not whole, and the connection is gone: that cannot be taken for a whole answer.
+        // Incomplete and the connection closed: no client can take that for a whole answer.
         expect(sees).not.toBe("502");
         expect(wire.closed).toBeDefined();
       } else {
@@ -191,9 +191,9 @@ describe("the upstream breaks off", () => {
     socket.write(STREAM + chunk("ok"));
     await wire.until(/ok\r\n$/);
     socket.resetAndDestroy();
-    await wire.untilClosed();
+    expect(await wire.untilClosed()).toBe("reset");
     expect(wire.received).toEndWith("ok\r\n");
-    // What Bun prints of this by itself is not seen.
+    // What Bun itself prints about this does not appear.
     expect((await proxy.stop()).stderr).not.toContain("TypeError");
   });
 });
@@ -219,7 +219,7 @@ describe("never twice", () => {
   });
 });
 
-/** Resident memory in bytes. */
+/** Returns the resident memory in bytes. */
 function residentBytes(pid: number): number {
   return 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]);
 }
@@ -228,8 +228,8 @@ const MIB = 1024 * 1024;
 
 describe.skipIf(lacks("/proc without hidepid"))("back-pressure (needs /proc without hidepid)", () => {
   /**
-   * Writes up to 1 GiB for as long as the other side takes it; resolves with the bytes taken once nobody takes any and the proxy does
-   * nothing about it: each of its threads sleeps, each time one looks.
+   * Writes up to 1 GiB while the other side reads. Resolves with the number of bytes written once no more are read
+   * and the proxy is at rest: each of its threads sleeps each time it is looked at.
    */
   async function fill(socket: Socket, proxy: Proxy): Promise<number> {
     const block = Buffer.alloc(256 * 1024, "a");
@@ -254,7 +254,7 @@ describe.skipIf(lacks("/proc without hidepid"))("back-pressure (needs /proc with
         /^State:\tS/m.test(readFileSync(`/proc/${pid}/task/${task}/status`, "utf8")),
       );
     } catch {
-      // A thread that has just ended.
+      // The thread has just ended.
       return false;
     }
   }
@@ -318,7 +318,7 @@ describe("protocol", () => {
     expect(wire.received).toMatch(/^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 OK\r\n/);
   });
 
-  test("a body compressed with zstd goes up byte by byte as it came, read whole or streamed", async () => {
+  test("a body compressed with zstd reaches the upstream unchanged, read whole or streamed", async () => {
     for (const size of [1_000, 1_000_000]) {
       const { proxy, next } = await pair();
       const body = Buffer.from(
@@ -335,7 +335,7 @@ describe("protocol", () => {
     }
   });
 
-  test("an answer that comes before the upload is over ends it", async () => {
+  test("an answer that comes before the end of the upload ends the upload", async () => {
     const { proxy, next } = await pair();
     const wire = await open(proxy.port, `${HEAD}Content-Length: 1000000\r\n\r\n${"a".repeat(300_000)}`);
     const { socket, closed } = await next();

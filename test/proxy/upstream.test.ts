@@ -1,4 +1,4 @@
-// What each request to the upstream says against a default of the runtime's, where the environment makes the default show.
+// Requests to the upstream override defaults of the runtime, in environments that make each default visible.
 
 import { describe, expect, test } from "bun:test";
 import { createSecureServer } from "node:http2";
@@ -10,7 +10,7 @@ import { OK, RawUpstream } from "../harness/upstream.ts";
 
 const SENDER = `${import.meta.dir}/../harness/sender.ts`;
 
-/** The same request without any settings: what happens by default. */
+/** The same request without the program's settings. */
 const plainly = (url: string): string[] => [
   "-e",
   `await fetch("${url}", { method: "POST", headers: { authorization: "Bearer ${CANARY_KEY}" } })
@@ -21,8 +21,8 @@ const run = (args: readonly string[], env: Record<string, string>): Promise<Ende
   runProgram({ binary: process.execPath, args, env, seconds: 30 });
 
 describe("a request to the upstream", () => {
-  test("waits for as long as the upstream is silent, where others are given up", async () => {
-    // The default is 300 s (Bun 1.4.5). Set to 1 s, it is over between 4 and 8 s later.
+  test("waits as long as the upstream is silent, though a plain fetch gives up", async () => {
+    // The default timeout is 300 s (Bun 1.4.5). Set to 1 s, it expires after 4 to 8 s.
     const env = { BUN_CONFIG_HTTP_IDLE_TIMEOUT: "1" };
     const answers: (() => void)[] = [];
     const upstream = new RawUpstream({
@@ -33,14 +33,14 @@ describe("a request to the upstream", () => {
     const ours = run([SENDER, upstream.url, CANARY_KEY], env);
     const plain = await run(plainly(upstream.url), env);
     expect(plain.stdout).toBe("TimeoutError\n");
-    // As long again, so that it is not merely later.
+    // As long again, to show that it has no timeout rather than a longer one.
     const again = await run(plainly(upstream.url), env);
     expect(again.stdout).toBe("TimeoutError\n");
     for (const answer of answers) answer();
     expect((await ours).stdout).toBe("200\n");
   });
 
-  test("speaks HTTP/1.1, where others speak HTTP/2", async () => {
+  test("speaks HTTP/1.1, though a plain fetch speaks HTTP/2", async () => {
     const authority = await makeAuthority();
     const versions: string[] = [];
     const options = { ...authority.server, allowHTTP1: true };
@@ -61,7 +61,7 @@ describe("a request to the upstream", () => {
     expect(versions).toEqual(["2.0", "1.1"]);
   });
 
-  test("is not printed, where others are", async () => {
+  test("is not printed, though a plain fetch is", async () => {
     const env = { BUN_CONFIG_VERBOSE_FETCH: "curl" };
     const upstream = new RawUpstream();
     const plain = await run(plainly(upstream.url), env);

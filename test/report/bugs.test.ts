@@ -1,4 +1,4 @@
-// What a bug of the program's own shows to others: no message, which may quote the key, and no source; and the program ends as it should.
+// A bug in the program shows neither its message, which may quote the key, nor source code, and the program still exits properly.
 
 import { beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
@@ -18,7 +18,7 @@ beforeAll(() => {
   expect(Bun.spawnSync([...build, `--outfile=${binary}`]).exitCode).toBe(0);
 }, 60_000);
 
-describe("a bug of the program's own", () => {
+describe("a bug in the program", () => {
   test.each([
     ["an exception that nobody catches", "SIGUSR2"],
     ["a rejection that nobody handles", "SIGWINCH"],
@@ -40,7 +40,7 @@ describe("a bug of the program's own", () => {
     },
   );
 
-  test("that leaves it without any answer to give: the runtime's own has no message and no source in it", async () => {
+  test("that leaves it unable to answer: the runtime's own answer has no message and no source in it", async () => {
     const proxy = await Proxy.start({ binary, args: [`--upstream-url=${upstream.url}`] });
     proxy.signal("SIGURG");
     expect(await proxy.firstOutputLine()).toBe("broken");

@@ -1,4 +1,4 @@
-// The server-info file where it cannot be written whole: no half of it under its name, nothing of it under another.
+// If the server-info file cannot be written whole, no part of it stays, under its name or another.
 
 import { describe, expect, test } from "bun:test";
 import { chmodSync, chownSync, readdirSync, readFileSync, writeFileSync } from "node:fs";

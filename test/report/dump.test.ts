@@ -1,4 +1,4 @@
-// --dump-dir: what the files look like, whose they are, and that an exchange never suffers from them.
+// --dump-dir: the files' content, owner and mode, and that writing them never disturbs an exchange.
 
 import { describe, expect, test } from "bun:test";
 import {
@@ -36,7 +36,7 @@ const answer = (body: string, fields = ""): string =>
 
 const names = (directory: string): string[] => readdirSync(directory).sort();
 
-/** The one file whose name ends so, parsed; every dump ends with a newline. */
+/** Returns the one file whose name ends with `end`, parsed. Expects its newline at the end. */
 function dumped(directory: string, end: string): Dumped {
   const [name, ...others] = names(directory).filter((file) => file.endsWith(end));
   expect(others).toEqual([]);
@@ -46,7 +46,7 @@ function dumped(directory: string, end: string): Dumped {
 }
 
 describe("an exchange", () => {
-  test("is two files, of the shapes and names that tools know", async () => {
+  test("is two files, with the fields and names that tools expect", async () => {
     const directory = join(temporaryDirectory(), "made/dump");
     const proxy = await start(directory);
     upstream.answer = answer(
@@ -92,7 +92,7 @@ describe("an exchange", () => {
     ["no body", Buffer.alloc(0), ""],
     ["text", Buffer.from('data: "quoted" \\ \u0001\n\n'), 'data: "quoted" \\ \u0001\n\n'],
     ["a number", Buffer.from("17"), 17],
-    ["bytes that are no text (zstd)", zstd, { base64: zstd.toString("base64") }],
+    ["bytes that are not text (zstd)", zstd, { base64: zstd.toString("base64") }],
     ["text longer than a piece, its characters cut by pieces", Buffer.from(`x${large}`), `x${large}`],
     ["JSON of more than a megabyte", Buffer.from(`["${"y".repeat(1_100_000)}"]`), ["y".repeat(1_100_000)]],
     ["a number of more than a megabyte, as text", Buffer.from("7".repeat(1_100_000)), "7".repeat(1_100_000)],
@@ -135,7 +135,7 @@ describe("a body that is JSON", () => {
     JSON.parse(text);
   });
 
-  test("nested deeper than anybody reads is kept as text", async () => {
+  test("nested too deep to indent is kept as text", async () => {
     const directory = join(temporaryDirectory(), "dump");
     const proxy = await start(directory);
     upstream.answer = answer("ok");
@@ -147,7 +147,7 @@ describe("a body that is JSON", () => {
 });
 
 test("streams go on while large bodies are finished: no gap longer than without a dump", async () => {
-  /** The longest time between two events that reach a client, while another client's bodies are dumped. */
+  /** Returns the longest time between two events that reach a client, while another client's bodies are dumped. */
   async function longestGap(...flags: string[]): Promise<number> {
     let isOver = false;
     const busy = new RawUpstream({
@@ -184,7 +184,7 @@ test("streams go on while large bodies are finished: no gap longer than without 
 const EVENT = (n: number): string => chunk(`data: ${n}\n\n`);
 
 describe("a stream", () => {
-  /** A stream that has begun, and how to go on with it. */
+  /** Starts a stream and waits for its first event. Returns the connections to go on with. */
   async function stream(directory: string, ...more: string[]) {
     const begun = Promise.withResolvers<Connection>();
     upstream.answer = (connection) => {
@@ -197,7 +197,7 @@ describe("a stream", () => {
     return { proxy, wire, connection: await within(begun.promise, "the request to reach the upstream") };
   }
 
-  test("goes on at once, and to disk as it comes; whole at the end", async () => {
+  test("reaches the client at once, and the disk as it comes; whole at the end", async () => {
     const directory = join(temporaryDirectory(), "dump");
     const { proxy, wire, connection } = await stream(directory);
     const [part] = names(directory).filter((name) => name.endsWith("-response.part"));
@@ -222,7 +222,7 @@ describe("a stream", () => {
     expect(dumped(directory, "-response.json").body).toBe("data: 1\n\n");
   });
 
-  test("that the client leaves keeps what came, and the upstream is left", async () => {
+  test("that the client leaves keeps what came, and the upstream's connection is closed", async () => {
     const directory = join(temporaryDirectory(), "dump");
     const { proxy, wire } = await stream(directory);
     const closed = new Promise<void>((resolve) => (upstream.onClose = resolve));
@@ -273,7 +273,7 @@ test.skipIf(lacks("root", "mount namespaces"))(
         stderr.match(/warning: an exchange is not dumped \(000001-\d+-request: ENOSPC\)\n/g),
       ).toHaveLength(1);
       expect(stderr.match(/is not dumped/g)).toHaveLength(1);
-      // What was given up is gone, so what came later has room.
+      // The dumps that were given up are removed, so later ones have room.
       expect(names(directory).map((name) => name.replace(/-\d+/, ""))).toEqual([
         "000004-request.json",
         "000004-response.json",
@@ -327,7 +327,7 @@ describe("the directory", () => {
   });
 
   test.skipIf(lacks("root"))(
-    "of another user's, and in another user's, is refused (needs root)",
+    "that is another user's, or in another user's directory, is refused (needs root)",
     async () => {
       const directory = join(temporaryDirectory(), "dump");
       mkdirSync(directory, { mode: 0o700 });
@@ -351,7 +351,7 @@ describe("the directory", () => {
     expect(names(join(parent, "dump"))).toHaveLength(2);
   });
 
-  test("that is there already, ours and closed, is used", async () => {
+  test("that exists, with mode 0700 and the proxy's owner, is used", async () => {
     const directory = join(temporaryDirectory(), "dump");
     mkdirSync(directory, { mode: 0o700 });
     const proxy = await start(directory);

@@ -1,5 +1,4 @@
-// Standard error for the journal: priorities in place of the name, if it is the journal and not merely said to be. And the line that
-// says why the program ends.
+// If standard error really is the journal, lines have a priority in place of the name; and one line says why the program ends.
 
 import { describe, expect, test } from "bun:test";
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
@@ -11,7 +10,7 @@ import { open, roundTrip } from "../harness/wire.ts";
 
 const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
 
-/** What the program writes to a file for which JOURNAL_STREAM is what `stream` says, up to its end. */
+/** Runs the program with a file as standard error and `stream` as JOURNAL_STREAM. Returns the file's lines. */
 async function linesFor(
   stream: (device: number, inode: number) => string | undefined,
   args: string[],
@@ -72,7 +71,7 @@ describe("JOURNAL_STREAM", () => {
       expect(line.slice(0, 3)).toBe(LEVELS[(JSON.parse(line.slice(3)) as { level: string }).level]!);
   });
 
-  test("of why it could not start, on the command line or later", async () => {
+  test("errors at the start have a priority, too, on the command line or later", async () => {
     expect(await linesFor(isIt, NOWHERE, "")).toEqual([
       "<3>error: standard input has no key in it",
       expect.stringMatching(/^<3>hint: nothing came/),
@@ -86,9 +85,9 @@ describe("JOURNAL_STREAM", () => {
   test.each([
     ["of another file", (device: number, inode: number) => `${device}:${inode + 1}`],
     ["of another device", (device: number, inode: number) => `${device + 1}:${inode}`],
-    ["that is none", () => "journal"],
+    ["that is invalid", () => "journal"],
     ["that is not set", () => undefined],
-  ])("%s: lines as ever", async (_name, stream) => {
+  ])("%s: lines have the name as usual", async (_name, stream) => {
     for (const line of await linesFor(stream, NOWHERE, KEY))
       expect(line).toStartWith("responses-api-proxy: ");
   });
@@ -103,7 +102,7 @@ describe("why it ends, and what is in flight", () => {
     });
     const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`, "--http-shutdown"] });
     const wires = [await open(proxy.port, REQUEST), await open(proxy.port, REQUEST)];
-    // One that has ended, one that waits for a next request, and two in flight.
+    // Two exchanges in flight, and a connection that waits for its next request.
     while (upstream.requests.length < 2) await Bun.sleep(2);
     const idle = await open(proxy.port, REQUEST.replace("/v1/responses", "/elsewhere"));
     await idle.until(/403/);
@@ -121,7 +120,7 @@ describe("why it ends, and what is in flight", () => {
     );
   });
 
-  test("GET /shutdown, which is not counted itself", async () => {
+  test("GET /shutdown, which does not count as an exchange", async () => {
     const shutdown = "GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
     expect(await endingWith((proxy) => roundTrip(proxy.port, shutdown))).toBe(
       "responses-api-proxy: GET /shutdown: ending, 2 exchanges in flight",

@@ -1,10 +1,10 @@
-// The scanner says what JSON.parse says, however the bytes are cut into pieces.
+// The scanner accepts what JSON.parse accepts, however the bytes are cut into pieces.
 
 import { describe, expect, test } from "bun:test";
 
 import { JsonScanner } from "../../src/report/json-scanner.ts";
 
-/** Whether the scanner takes the text for JSON, in pieces of `size` bytes. */
+/** Whether the scanner accepts the text as JSON, in pieces of `size` bytes. */
 function scans(text: string, size: number): boolean {
   const bytes = Buffer.from(text);
   const scanner = new JsonScanner();
@@ -116,8 +116,8 @@ describe.each([1, 2, 3, 1000])("in pieces of %d bytes", (size) => {
   });
 });
 
-test("texts with a slip in them, thousands", () => {
-  // A generator of its own, so that a failing text comes again.
+test("thousands of texts with a random error", () => {
+  // A seeded generator, so that a failing text comes again.
   let seed = 1;
   const random = (below: number): number => (seed = (seed * 48_271) % 2_147_483_647) % below;
   const letters = '{}[]",:\\ntruefals0123456789.-+eE u\n';
@@ -129,7 +129,7 @@ test("texts with a slip in them, thousands", () => {
   }
 });
 
-test("deeper than it looks is taken for no JSON", () => {
+test("nested deeper than its limit is not accepted", () => {
   expect(scans(`${"[".repeat(10_000)}${"]".repeat(10_000)}`, 1000)).toBe(true);
   expect(scans(`${"[".repeat(10_001)}${"]".repeat(10_001)}`, 1000)).toBe(false);
 });

@@ -1,4 +1,4 @@
-// The log: what each level says, in text and in JSON, and what no level ever says.
+// The log: what each level shows, in text and in JSON, and what no level shows.
 
 import { describe, expect, test } from "bun:test";
 import { closeSync, constants, existsSync, openSync, readSync } from "node:fs";
@@ -15,7 +15,7 @@ const HEAD = `Host: 127.0.0.1\r\nAuthorization: Bearer ${OWN_KEY}\r\nContent-Len
 const REQUEST = `POST /v1/responses HTTP/1.1\r\n${HEAD}\r\n\r\n${PROMPT}`;
 const REFUSED = `GET /v1/models?key=${OWN_KEY} HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ${PROMPT}\r\n\r\n`;
 
-/** A proxy that has had an exchange, a refusal, a failure, and has ended; its standard error by lines. */
+/** Runs a proxy through an exchange, a refusal and a failure, and ends it. Returns the lines of its standard error. */
 async function logOf(...args: string[]): Promise<string[]> {
   const upstream = new RawUpstream();
   const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`, "--port=0", ...args] });
@@ -30,8 +30,8 @@ async function logOf(...args: string[]): Promise<string[]> {
 }
 
 /**
- * The log without the warnings, and their hints, that follow the protections line: a user who is not root has some, for memory that is
- * not locked and for a file that can be read.
+ * Removes the warnings and hints that follow the protections line. Users other than root get some: memory is not
+ * locked, and the executable is readable.
  */
 function withoutStartWarnings(lines: string[]): string[] {
   const isProtections = (line: string): boolean => /protections: |"event":"protections"/.test(line);
@@ -43,10 +43,11 @@ function withoutStartWarnings(lines: string[]): string[] {
 }
 
 describe("--log-level", () => {
-  const FAILURE = "responses-api-proxy: error: exchange failed: the upstream broke off before it answered";
+  const FAILURE =
+    "responses-api-proxy: error: exchange failed: the upstream broke off before its answer could be passed on";
   const TOTALS = /^responses-api-proxy: ended after \d s: 2 exchanges \(1 failed\), 1 refused$/;
 
-  test("info, without being asked: the start, what failed, the totals; nothing of what went well", async () => {
+  test("info, the default: the start, failures, the totals; no exchange that succeeded", async () => {
     const [listening, protections, failure, ending, totals, ...rest] = await logOf();
     expect(listening).toStartWith("responses-api-proxy: listening on http://127.0.0.1:");
     expect(protections).toStartWith("responses-api-proxy: protections: ");
@@ -56,7 +57,7 @@ describe("--log-level", () => {
     expect(rest).toEqual([]);
   });
 
-  test("debug: a line per exchange besides, and how each ended", async () => {
+  test("debug: in addition a line per exchange, with how it ended", async () => {
     const [, , done, refused, failure, failed, , totals, ...rest] = await logOf("--log-level=debug");
     expect(done).toMatch(
       /^responses-api-proxy: #1 200, 24 bytes up, 2 down, first byte after \d+ ms, \d+ ms: done$/,
@@ -69,7 +70,7 @@ describe("--log-level", () => {
   });
 });
 
-/** What the server-info file says, once it is there; `ending` tells of a program that ends before. */
+/** Returns the content of the server-info file once it exists; `ending` reports a program that ends before. */
 async function infoIn(file: string, ending: Promise<Ended>): Promise<{ port: number }> {
   const early = ending.then((ended) => {
     if (!existsSync(file)) throw new Error(`it ended: ${JSON.stringify(ended)}`);
@@ -79,7 +80,7 @@ async function infoIn(file: string, ending: Promise<Ended>): Promise<{ port: num
   return (await Bun.file(file).json()) as { port: number };
 }
 
-/** A proxy that says nothing at its start: where it is stands in its file. */
+/** Returns the log of a proxy whose port is known only from its server-info file. */
 async function quietLog(level: string, ...more: string[]): Promise<string> {
   const directory = temporaryDirectory();
   const file = `${directory}/info.json`;
@@ -109,7 +110,7 @@ describe("less than info", () => {
   test("warn: warnings and failures", async () => {
     const lines = (await quietLog("warn")).split(/(?<=\n)/);
     const own = lines.findIndex((line) => line.includes(" the service manager "));
-    // What stands before is of the protections, and only where they are not all there.
+    // The lines before are about the protections, if some are missing.
     for (const line of lines.slice(0, own)) expect(line).toMatch(/^responses-api-proxy: (warning|hint): /);
     const [warning, failure, ...rest] = lines.slice(own);
     expect(warning).toStartWith("responses-api-proxy: warning: the service manager cannot be told");
@@ -121,7 +122,7 @@ describe("less than info", () => {
     expect(await quietLog("error")).toMatch(FAILURE);
   });
 
-  test("silent: nothing, but why it could not start", async () => {
+  test("silent: nothing, except errors at the start", async () => {
     expect(await quietLog("silent")).toBe("");
     const { exitCode, stderr } = await runProgram({ args: ["--log-level=silent"], input: "" });
     expect(exitCode).toBe(1);
@@ -130,7 +131,7 @@ describe("less than info", () => {
     );
   });
 
-  test("another level is none", async () => {
+  test("an unknown level is refused", async () => {
     const { exitCode, stderr } = await runProgram({ args: ["--log-level=trace"] });
     expect(exitCode).toBe(2);
     expect(stderr).toStartWith(
@@ -143,7 +144,7 @@ describe("--log-json", () => {
   type Line = { time: string; level: string; event: string; message: string; [name: string]: unknown };
   const parse = (line: string): Line => JSON.parse(line) as Line;
 
-  test("one object per line, with names that stay", async () => {
+  test("one object per line, with these field names", async () => {
     const lines = (await logOf("--log-json", "--log-level=debug")).map(parse);
     for (const { time } of lines) expect(new Date(time).toISOString()).toBe(time);
     const shown = lines.map(({ time: _time, message, ...fields }) => {
@@ -195,7 +196,7 @@ describe("--log-json", () => {
     ]);
   });
 
-  test("what keeps it from starting, too, with its hints", async () => {
+  test("errors at the start, too, with their hints", async () => {
     const { stderr } = await runProgram({ args: ["--log-json"], input: "" });
     const [error, ...hints] = stderr.trimEnd().split("\n").map(parse);
     expect(error).toMatchObject({ level: "error", event: "end", message: "standard input has no key in it" });
@@ -216,7 +217,7 @@ test("no field of a request is shown, not even a Host in its URL", async () => {
   expect(stderr).toContain("403, GET /x: refused: route_refused\n");
 });
 
-test("status and wait are no refusals, and exchanges have numbers of their own", async () => {
+test("the requests of status and wait are not counted as refusals, and get no exchange number", async () => {
   const upstream = new RawUpstream();
   const file = join(temporaryDirectory(), "info.json");
   const args = ["--log-level=debug", "--server-info", file, `--upstream-url=${upstream.url}`];
@@ -230,7 +231,7 @@ test("status and wait are no refusals, and exchanges have numbers of their own",
   expect(stderr).toMatch(/: 1 exchanges \(0 failed\), 1 refused\n/);
 });
 
-test("an answer whose status no Response can be made with is passed on, and told", async () => {
+test("an answer whose status no Response can have is passed on, and logged", async () => {
   const upstream = new RawUpstream({ answer: "HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nhi" });
   const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`, "--log-level=debug"] });
   expect(await roundTrip(proxy.port, REQUEST)).toMatchObject({ status: 999, body: "hi" });
@@ -257,7 +258,7 @@ describe("how an exchange ended", () => {
     else connection!.reset();
     const [, how] = await proxy.waitForLine(/#1 [^\n]*: ([a-z ]+)\n/);
     const { stderr } = await proxy.stop();
-    // A client that leaves is no failed exchange, nor is an answer that breaks off once it has begun.
+    // A client that leaves does not make an exchange fail, nor does an answer that breaks off after its start.
     expect(stderr).not.toContain("exchange failed");
     expect(stderr).toContain("1 exchanges (0 failed)");
     return how!;
@@ -265,17 +266,17 @@ describe("how an exchange ended", () => {
   const NEVER = (): void => {};
   const FIRST = (connection: Connection): void => connection.write(STREAM + chunk("data"));
 
-  test("the client leaves before the answer, and in it", async () => {
+  test("the client leaves before the answer, and during it", async () => {
     expect(await endOf(NEVER, "client")).toBe("client left");
     expect(await endOf(FIRST, "client")).toBe("client left");
   });
 
-  test("the upstream breaks off in the answer", async () => {
+  test("the upstream breaks off during the answer", async () => {
     expect(await endOf(FIRST, "upstream")).toBe("upstream broke off");
   });
 });
 
-test("a reader who does not read costs lines, and not the proxy", async () => {
+test("if nobody reads the log, lines are lost, and the proxy still serves", async () => {
   const upstream = new RawUpstream();
   const fifo = join(temporaryDirectory(), "fifo");
   await Bun.spawn(["mkfifo", fifo]).exited;
@@ -321,7 +322,7 @@ test("no line can be forged: what a client sent is cut, and its control characte
   expect(rest).toEqual([]);
 });
 
-test("no line can be forged by the name of a file either", async () => {
+test("no line can be forged by a file name", async () => {
   const path = "/proc/a\nresponses-api-proxy: forged\u001b[31m\u202e/info.json";
   const { exitCode, stderr } = await runProgram({ args: ["--server-info", path], input: "sk-x\n" });
   expect(exitCode).toBe(1);

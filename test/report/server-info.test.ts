@@ -1,4 +1,4 @@
-// The server-info file: its one line, who may read it, what stands in its way, and when it goes.
+// The server-info file: its one line, its mode, what keeps it from being written, and when it is removed.
 
 import { describe, expect, test } from "bun:test";
 import {
@@ -34,7 +34,7 @@ function start(file: string, cwd = "/"): Promise<Proxy> {
 }
 
 describe("is written", () => {
-  test("as one line, readable by all, in directories made for it, and nothing stays beside it", async () => {
+  test("as one line, readable by all, in directories made for it, and no other file stays", async () => {
     const directory = temporaryDirectory();
     const file = join(directory, "made/for/it/server-info.json");
     const proxy = await start(file);
@@ -45,7 +45,7 @@ describe("is written", () => {
     expect(existsSync(file)).toBe(false);
   });
 
-  test("over a running proxy's: with a warning that names it; over one that is gone, without", async () => {
+  test("over the file of a running proxy, with a warning that names it; over that of one that has ended, without", async () => {
     const file = join(temporaryDirectory(), "server-info.json");
     const first = await start(file);
     const second = await start(file);
@@ -57,7 +57,7 @@ describe("is written", () => {
     await second.ended();
     expect(existsSync(file)).toBe(true);
     expect((await start(file)).stderr).not.toContain("names a proxy");
-    // The first one leaves the file of another alone.
+    // The first proxy leaves the second one's file alone.
     await first.stop();
     expect(existsSync(file)).toBe(true);
   });
@@ -87,7 +87,7 @@ describe("is written", () => {
     await starting;
   });
 
-  test("in place of what is there: a file of an earlier run", async () => {
+  test("in place of the file of an earlier run", async () => {
     const file = join(temporaryDirectory(), "server-info.json");
     writeFileSync(file, "stale, and longer than what replaces it, so that a plain overwrite would show");
     chmodSync(file, 0o666);
@@ -170,7 +170,7 @@ describe("cannot be written: one line, exit code 1, nothing left behind", () => 
 });
 
 describe.skipIf(lacks("root"))(
-  "what another user could have put in the way is refused before anything starts (needs root)",
+  "a path that another user could have changed is refused before anything starts (needs root)",
   () => {
     const refused = async (file: string): Promise<string> => {
       const { exitCode, stderr } = await runProgram({ args: ["--server-info", file], input: "sk-x\n" });
@@ -178,7 +178,7 @@ describe.skipIf(lacks("root"))(
       return stderr.split("\n")[0]!;
     };
 
-    test("a directory of somebody else's", async () => {
+    test("another user's directory", async () => {
       const directory = temporaryDirectory();
       chownSync(directory, ALICE, 0);
       expect(await refused(join(directory, "info.json"))).toEndWith(
@@ -187,7 +187,7 @@ describe.skipIf(lacks("root"))(
       expect(readdirSync(directory)).toEqual([]);
     });
 
-    test("a symlink of somebody else's on the way, and the neighbour: one of root's", async () => {
+    test("another user's symlink in the path; the neighbour: root's symlink", async () => {
       const directory = temporaryDirectory();
       mkdirSync(join(directory, "real"));
       symlinkSync("real", join(directory, "way"));
@@ -204,7 +204,7 @@ describe.skipIf(lacks("root"))(
       expect(readdirSync(join(directory, "real"))).toEqual([]);
     });
 
-    test("what root's symlink leads to counts as well", async () => {
+    test("another user's directory that root's symlink leads to", async () => {
       const theirs = temporaryDirectory();
       const directory = temporaryDirectory();
       symlinkSync(theirs, join(directory, "way"));
@@ -215,7 +215,7 @@ describe.skipIf(lacks("root"))(
       expect(readdirSync(theirs)).toEqual([]);
     });
 
-    test("nothing is made before the way is known to be good, and with --user nothing as root", async () => {
+    test("nothing is made before the whole path is checked, and with --user nothing as root", async () => {
       const directory = temporaryDirectory();
       mkdirSync(join(directory, "victim"));
       symlinkSync("victim", join(directory, "way"));
@@ -235,7 +235,7 @@ describe.skipIf(lacks("root"))(
       );
     });
 
-    test("a file of somebody else's is replaced, and is not theirs any more", async () => {
+    test("another user's file is replaced by the proxy's own", async () => {
       const file = join(temporaryDirectory(), "info.json");
       writeFileSync(file, "theirs");
       chownSync(file, ALICE, ALICE);
@@ -263,7 +263,7 @@ describe("is removed", () => {
     expect(existsSync(file)).toBe(false);
   });
 
-  test("at once, while what is in flight still ends", async () => {
+  test("at once, while exchanges in flight go on", async () => {
     const file = join(temporaryDirectory(), "server-info.json");
     const slow = new RawUpstream({ answer: ({ write }) => write(STREAM + chunk("ok")) });
     const proxy = await Proxy.start({ args: ["--server-info", file, `--upstream-url=${slow.url}`] });
@@ -277,7 +277,7 @@ describe("is removed", () => {
     expect((await proxy.ended()).exitCode).toBe(0);
   });
 
-  test("but not when another has taken its place", async () => {
+  test("but not if another file has taken its place", async () => {
     const directory = temporaryDirectory();
     const file = join(directory, "server-info.json");
     const proxy = await start(file);

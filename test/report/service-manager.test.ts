@@ -1,4 +1,4 @@
-// What a service manager hears, on a socket of the test's own.
+// What the program tells a service manager, on a socket of the test's own.
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -14,11 +14,11 @@ import { RawUpstream } from "../harness/upstream.ts";
 import { REQUEST, roundTrip } from "../harness/wire.ts";
 
 describe("NOTIFY_SOCKET", () => {
-  test("hears READY once connections are accepted and the file is written, STOPPING when asked to end", async () => {
+  test("gets READY once connections are accepted and the file is written, STOPPING when asked to end", async () => {
     const directory = temporaryDirectory();
     const file = join(directory, "server-info.json");
     const manager = new DatagramSocket(join(directory, "notify"));
-    // Held back, so that an exchange is in flight when the end is asked for.
+    // The answer is held back, so that an exchange is in flight at SIGTERM.
     const held = Promise.withResolvers<() => void>();
     const upstream = new RawUpstream({
       answer: (connection) =>
@@ -59,7 +59,7 @@ describe("NOTIFY_SOCKET", () => {
     await proxy.stop();
   });
 
-  test("that nobody reads from any more is a warning, and is not waited for", async () => {
+  test("whose reader has stopped reading is a warning, and is not waited for", async () => {
     const name = join(temporaryDirectory(), "notify");
     const manager = new DatagramSocket(name);
     const other = connectDatagram(name);
@@ -72,7 +72,7 @@ describe("NOTIFY_SOCKET", () => {
     expect(manager.received()).toBe("x");
   });
 
-  test("with an abstract name is behind the sandbox: a warning, and nothing is sent", async () => {
+  test("with an abstract name is out of the sandbox's reach: a warning, and nothing is sent", async () => {
     const name = `@responses-api-proxy-test-${process.pid}`;
     const manager = new DatagramSocket(name);
     const proxy = await Proxy.start({ env: { NOTIFY_SOCKET: name } });

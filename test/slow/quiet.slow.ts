@@ -1,4 +1,4 @@
-// Ten minutes without a byte in an exchange; a minute between two.
+// Ten minutes of silence are allowed in an exchange, and less than a minute between two.
 
 import { expect, test } from "bun:test";
 

@@ -1,4 +1,4 @@
-// A local user who means harm, for 30 s each: a well-behaved client is answered within a second throughout.
+// During 30 s of each attack by a local user, a well-behaved client always gets its answer within a second.
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -14,7 +14,7 @@ function residentKilobytes(pid: number): number {
   return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]);
 }
 
-/** Has `attack` go on for 30 s; answers the longest that a good client waited in that time, in ms. */
+/** Runs `attack` for 30 s. Returns the longest time that a good client waited for its answer, in ms. */
 async function besiege(port: number, attack: (isOver: () => boolean) => Promise<void>): Promise<number> {
   const end = performance.now() + 1000 * SECONDS;
   const isOver = (): boolean => performance.now() > end;
@@ -63,7 +63,7 @@ const ATTACKS: [name: string, attack: (port: number, isOver: () => boolean) => P
     },
   ],
   [
-    "connecting and closing, as fast as it goes",
+    "connecting and closing, as fast as possible",
     async (port, isOver) => {
       const flood = async (): Promise<void> => {
         while (!isOver()) {
@@ -79,7 +79,7 @@ const ATTACKS: [name: string, attack: (port: number, isOver: () => boolean) => P
 test.each(ATTACKS)("%s", async (name, attack) => {
   const upstream = new RawUpstream();
   const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`] });
-  // What memory a proxy has settled at after some use is what it is to come back to.
+  // The memory must come back to what a proxy holds after some use.
   for (let round = 0; round < 2_000; round++) await roundTrip(proxy.port, REQUEST);
   const memory = [residentKilobytes(proxy.pid)];
   for (let round = 1; round <= 2; round++) {
@@ -91,8 +91,8 @@ test.each(ATTACKS)("%s", async (name, attack) => {
     );
     expect(longest).toBeLessThan(1_000);
   }
-  // Locked memory is not given back (madvise(2): MADV_DONTNEED fails on it), so a first siege leaves its high water and a second one
-  // nothing on top. After 500 uploads: 51 MB before, 65 after; in a process that may not lock its memory 48 before, 46 after.
+  // Locked memory is not given back (madvise(2): MADV_DONTNEED fails on it), so memory stays at the peak of the first
+  // siege, and a second one adds nothing. docs/bun.md has the figures.
   expect(memory[2]!).toBeLessThan(1.2 * memory[1]!);
   expect(memory[1]!).toBeLessThan(1.5 * memory[0]!);
 });

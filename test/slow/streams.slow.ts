@@ -1,4 +1,4 @@
-// Many streams at once: all whole, none late.
+// Many streams at once all arrive whole and on time.
 
 import { expect, test } from "bun:test";
 
@@ -8,7 +8,7 @@ import { open, REQUEST, STREAM } from "../harness/wire.ts";
 
 const EVENTS = 20;
 
-/** Opens `count` streams on `port` and has each upstream connection send events; answers the median delay of an event in ms. */
+/** Opens `count` streams on `port`; each upstream connection sends events. Returns the median delay of an event in ms. */
 async function streamAll(port: number, arrivals: Connection[], count: number): Promise<number> {
   arrivals.length = 0;
   const wires = await Promise.all(Array.from({ length: count }, () => open(port, REQUEST)));
