@@ -377,15 +377,15 @@ describe("without the flag", () => {
     await proxy.waitForLine(new RegExp(`#1 200, .*, by user ${process.getuid!()}: done`));
   });
 
-  test.skipIf(lacks("root"))("whoever resets the connection, too (needs root)", async () => {
-    const { proxy, upstream, port } = await serving([]);
+  test.skipIf(lacks("root"))("whoever resets the connection is not refused either (needs root)", async () => {
+    const { proxy, port } = await serving([]);
     await unseen(proxy, async () => {
       const socket = await Client.as(BOB).open(port);
       await socket.send(REQUEST);
       await socket.reset();
     });
+    // Whether the upstream hears of it depends on what is seen first, the request or the reset.
     await proxy.waitForLine(/#1 .*: (client left|done)$/m);
-    expect(upstream.connections).toBe(1);
   });
 
   test("nothing listens at [::1], for which there is no such check", async () => {
