@@ -3,11 +3,14 @@
 
 import { connect as connectTo, createServer, type Server, type Socket } from "node:net";
 
+import { raiseFileLimit } from "../../native/process/process.ts";
 import { causeOf, type ExitCode } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
 import { cannotListen } from "../input/listening.ts";
 
 const SILENT_MS = 60_000;
+/** What the process has open without any connection, with room to spare. */
+const OTHER_DESCRIPTORS = 24;
 
 /** Prints the base URL once it listens, and runs until a signal ends it. Throws UserError if it cannot listen. */
 export async function connect(path: string, port: number): Promise<ExitCode> {
@@ -24,6 +27,7 @@ export async function connect(path: string, port: number): Promise<ExitCode> {
     join(client, proxy);
     join(proxy, client);
   });
+  server.maxConnections = mostConnections();
   await listen(server, port);
   const { port: actual } = server.address() as { port: number };
   terminal.output(`http://127.0.0.1:${actual}`);
@@ -35,6 +39,12 @@ function join(from: Socket, to: Socket): void {
   from.setNoDelay(true);
   from.pipe(to);
   from.once("error", () => to.resetAndDestroy());
+}
+
+/** Beyond it, connections are closed at once. Without a free descriptor, Bun 1.4.5 tries to accept the same one again and again. */
+function mostConnections(): number {
+  const { soft } = raiseFileLimit();
+  return Math.max(1, Math.floor((Number(soft) - OTHER_DESCRIPTORS) / 2));
 }
 
 async function listen(server: Server, port: number): Promise<void> {

@@ -1,7 +1,7 @@
 // `connect`: joins a port to the proxy's Unix socket byte for byte, in both directions, in order and broken off; and has nothing to hide.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 
@@ -80,7 +80,7 @@ class Joiner {
   }
 
   /** Ends it; what it wrote in all. */
-  async stop(signal: NodeJS.Signals): Promise<{ stdout: string; stderr: string; signal: string | null }> {
+  async stop(signal: NodeJS.Signals): Promise<{ stdout: string; stderr: string; signal: unknown }> {
     this.#child.kill(signal);
     const { exited } = this.#child;
     await within(Promise.all([exited, this.#stdout.done, this.#stderr.done]), "connect to end");
@@ -277,16 +277,15 @@ describe("ends as the other side ends", () => {
     const { path, next } = await bare();
     const joiner = await Joiner.start(path);
     for (let round = 0; round < 3; round++) {
-      const wire = await open(joiner.port, "begun");
+      const wire = await open(joiner.port);
       const end = await next();
       end.socket.write("some");
       await wire.until(/some/);
-      // Bytes that nobody has read: then a Unix socket that is closed says ECONNRESET to the other end (unix(7)).
-      end.socket.pause();
-      wire.send("more");
-      await Bun.sleep(50);
+      // More than all buffers hold: some of it nobody has read, or will. That is what a Unix socket calls a reset (unix(7)).
+      wire.send("a".repeat(16 * 1024 * 1024));
+      await until(() => end.received.length > 0, "some of it to go up");
       end.socket.destroy();
-      await wire.untilClosed();
+      expect(await wire.untilClosed()).toBe("reset");
       expect(wire.received).toBe("some");
     }
     expect(isAlive(joiner.pid)).toBe(true);
@@ -307,18 +306,21 @@ describe("ends as the other side ends", () => {
   });
 
   test("the upstream breaks off: a truncated answer does not look whole", async () => {
-    const FRAMINGS = [STREAM + chunk("ok"), "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok\r\n"];
+    const FRAMINGS = [
+      STREAM + chunk("ok\r\n"),
+      `HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 2000000\r\n\r\n${"a".repeat(999_996)}ok\r\n`,
+    ];
     for (const answer of FRAMINGS) {
       const arrived = Promise.withResolvers<Connection>();
       const { joiner } = await behindProxy({ answer: arrived.resolve });
       const wire = await open(joiner.port, REQUEST);
       const connection = await arrived.promise;
       connection.write(answer);
-      await wire.until(/ok\r\n$/, 1).catch(() => {});
+      await wire.until(/ok\r\n(\r\n)?$/);
       connection.reset();
-      await wire.until(/"code":"\w+"\}\}$/);
-      expect(wire.received).not.toEndWith("\r\n0\r\n\r\n");
-      expect(wire.closed !== undefined || wire.received.startsWith("HTTP/1.1 502 ")).toBe(true);
+      await wire.untilClosed();
+      expect(wire.received).toStartWith("HTTP/1.1 200 OK\r\n");
+      expect(wire.received).toMatch(/ok\r\n(\r\n)?$/);
     }
   });
 
@@ -367,7 +369,6 @@ describe("a socket that is not there", () => {
     for (const [socket, cause] of [
       [directory, "ECONNREFUSED"],
       ["/etc/passwd", "ECONNREFUSED"],
-      ["/etc/passwd/socket", "ENOTDIR"],
     ] as const) {
       const joiner = await Joiner.start(socket);
       expect(await (await open(joiner.port, REQUEST)).untilClosed()).toBe("reset");
@@ -417,19 +418,22 @@ describe("its port", () => {
 });
 
 test.skipIf(lacks("/proc without hidepid"))(
-  "with no descriptors left it lives, does not spin, and serves later (needs /proc without hidepid)",
+  "with too few descriptors it closes connections, does not spin, and serves later (needs /proc without hidepid)",
   async () => {
-    const { path } = await bare();
-    const joiner = await Joiner.startWith(64, path);
-    const wires = await Promise.all(Array.from({ length: 100 }, () => open(joiner.port, "begun")));
+    const { socket } = await behindProxy();
+    const joiner = await Joiner.startWith(64, socket);
+    const idle = await Promise.all(Array.from({ length: 100 }, () => open(joiner.port)));
+    await until(() => idle.filter(({ closed }) => closed !== undefined).length >= 80, "some to be closed");
+    expect(idle.some(({ closed }) => closed === undefined)).toBe(true);
     const [used, began] = [processorSeconds(joiner.pid), performance.now()];
     await Bun.sleep(1_000);
+    // A loop that spins uses all it can get.
     const share = (1000 * (processorSeconds(joiner.pid) - used)) / (performance.now() - began);
-    expect(isAlive(joiner.pid)).toBe(true);
-    expect(share).toBeLessThan(0.5);
-    for (const wire of wires) wire.socket.destroy();
-    const proxied = await open(joiner.port, "later");
-    expect(proxied.closed).toBeUndefined();
+    expect(share).toBeLessThan(0.3);
+    for (const wire of idle) wire.socket.destroy();
+    const serves = async (): Promise<boolean> => (await roundTrip(joiner.port, REQUEST)).status === 200;
+    await until(serves, "an answer of the upstream's");
+    expect(joiner.stderr).toBe("");
   },
 );
 
