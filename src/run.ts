@@ -8,14 +8,14 @@ import type { Environment } from "./input/environment.ts";
 import type { Options } from "./input/options.ts";
 import { readKeyFromStandardInput } from "./key/key.ts";
 import { refuseGaps, secondStart } from "./lockdown/starts.ts";
-import { openEarly, removeEarly } from "./proxy/early.ts";
-import { turnAwayWhenFull } from "./proxy/overload.ts";
-import { listen } from "./proxy/server.ts";
 import { Upstream } from "./proxy/upstream.ts";
 import type { Dump } from "./report/dump.ts";
 import { Journal } from "./report/journal.ts";
 import { ServiceManager } from "./report/service-manager.ts";
 import { reportEnding, reportStart } from "./report/start.ts";
+import { openEarly, removeEarly } from "./server/early.ts";
+import { turnAwayWhenFull } from "./server/overload.ts";
+import { listen } from "./server/server.ts";
 
 /** How long unfinished dumps may keep a program that was asked to end. */
 const MAX_FINISHING_MS = 5000;

@@ -2,15 +2,12 @@
 // proxy answers a request that it refuses with its own Server field.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
-import { readInto } from "../../native/files/descriptors.ts";
-import { Directory } from "../../native/files/directory.ts";
-import { close, O_RDONLY, open, readText } from "../../native/files/files.ts";
+import { readText } from "../../native/files/files.ts";
 import { causeOf } from "../base/errors.ts";
-import { basename, dirname } from "../base/paths.ts";
 import { SERVER } from "../base/version.ts";
-import { strangerAt } from "../files/owners.ts";
 import { readServerInfo } from "../files/server-info-reader.ts";
 import { isProxyProcess } from "../files/server-info.ts";
+import { listenerUid, socketUid } from "./listener.ts";
 
 export type ProxyState =
   | {
@@ -25,8 +22,6 @@ export type ProxyState =
   | { alive: false; stale: boolean; reason: string; owner?: number };
 
 const MAX_HEAD_BYTES = 16_384;
-const TABLE_BYTES = 16_384;
-const LISTENING = "0A";
 /** The time the kernel was started at is known to a second (proc_stat(5)). */
 const START_TOLERANCE_MS = 2000;
 const CLOCK_TICKS_PER_SECOND = 100; // USER_HZ, on every architecture (proc_pid_stat(5))
@@ -46,6 +41,8 @@ export async function probeProxy(
   const { port, socket, pid, uid, modified } = info;
   const where = port === undefined ? `socket ${socket}` : `port ${port}`;
   const stale = (reason: string): ProxyState => ({ alive: false, stale: true, reason });
+  // A relative one would be looked for in the asker's directory, and its owner elsewhere; at an empty one Bun.connect throws.
+  if (socket !== undefined && !socket.startsWith("/")) return stale(`${where} has no absolute path`);
   if (!isThere(pid)) return stale(`process ${pid} is gone`);
   const answer = await ask(port === undefined ? { unix: socket! } : { port }, timeoutMs);
   if ("failure" in answer) return stale(`${where} does not answer (${answer.failure})`);
@@ -125,51 +122,6 @@ async function ask(
     () => {},
   );
   return answer;
-}
-
-/**
- * The user whose socket listens on 127.0.0.1 and nowhere else, from /proc/net/tcp (proc_pid_net(5)); undefined if that cannot be read.
- * Listening sockets come first there; the rest, tens of thousands of lines after a busy minute, is not read.
- */
-function listenerUid(port: number): number | "nobody" | undefined {
-  const address = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  let fd: number;
-  try {
-    fd = open("/proc/net/tcp", O_RDONLY);
-  } catch (error) {
-    if (error instanceof SystemCallError) return undefined;
-    throw error;
-  }
-  try {
-    const space = Buffer.alloc(TABLE_BYTES);
-    for (let text = ""; ;) {
-      const count = readInto(fd, space);
-      const lines = (text + space.toString("latin1", 0, count)).split("\n");
-      text = lines.pop()!;
-      const sockets = lines.map((line) => line.trim().split(/\s+/)).filter(([number]) => number !== "sl");
-      const found = sockets.find(([, local, , state]) => local === address && state === LISTENING);
-      if (found !== undefined) return Number(found[7]);
-      if (count === 0 || sockets.some(([, , , state]) => state !== LISTENING)) return "nobody";
-    }
-  } finally {
-    close(fd);
-  }
-}
-
-/** The owner of a Unix socket; "nobody" if there is none, or a user who is not trusted could have put it there. */
-function socketUid(path: string, trusted: readonly number[]): number | "nobody" {
-  let isOpen = false;
-  try {
-    const directory = Directory.open(dirname(path), (_step, found) => {
-      isOpen ||= strangerAt(found, trusted) !== undefined;
-    });
-    const found = directory.find(basename(path));
-    directory.close();
-    return found?.kind === "socket" && !isOpen ? found.uid : "nobody";
-  } catch (error) {
-    if (error instanceof SystemCallError) return "nobody";
-    throw error;
-  }
 }
 
 function processUid(pid: number): number | undefined {

@@ -7,7 +7,6 @@ import * as terminal from "../base/terminal.ts";
 import { faultFor } from "../base/upstream-faults.ts";
 import type { Journal } from "../report/journal.ts";
 import { type ErrorCode, errorResponse } from "./error-response.ts";
-import { warnOfFull } from "./overload.ts";
 
 /** What the upstream, or the way to it, did wrong. `code` is the reason's name. */
 export class UpstreamFault extends Error {
@@ -21,12 +20,12 @@ export class UpstreamFault extends Error {
 
 /**
  * Tells the upstream's faults from the proxy's among what a handler of Bun.serve threw, or the body that it returned. The upstream's breaking
- * off has a reason with a name (Bun 1.4.5); an exception of the
- * proxy's own has none, unless a system call or a function of the runtime's failed.
+ * off has a reason with a name (Bun 1.4.5). An exception of the proxy's own has none, unless a system call failed, or a function of the runtime's
+ * (ERR_…).
  */
 export function faultOf(error: unknown): unknown {
   const isNamed = error instanceof Error && "code" in error && typeof error.code === "string";
-  const isOwn = error instanceof SystemCallError || error instanceof TypeError || error instanceof RangeError;
+  const isOwn = error instanceof SystemCallError || (isNamed && (error.code as string).startsWith("ERR_"));
   return isNamed && !isOwn ? new UpstreamFault(error.code as string) : error;
 }
 
@@ -61,4 +60,14 @@ function explain(error: unknown): { status: number; code: ErrorCode; message: st
   }
   const { status, code, what, request } = faultFor(error.code);
   return { status, code, message: request === "" ? what : `${what}; ${request}` };
+}
+
+const WARN_EVERY_MS = 60_000;
+let warnedAt = -Infinity;
+
+/** Warns once a minute at most. */
+export function warnOfFull(): void {
+  if (performance.now() - warnedAt < WARN_EVERY_MS) return;
+  warnedAt = performance.now();
+  terminal.warning("no file descriptors left: new connections and exchanges are turned away with 503");
 }

@@ -77,7 +77,7 @@ const WRONG: Wrong[] = [
   [
     "every path is the route",
     ["request"],
-    "src/proxy/server.ts",
+    "src/server/server.ts",
     "fetch: (request) => refused(request, ROUTE_REFUSED)",
     "fetch: onResponses as never",
     /did not send, or should not have/,

@@ -138,6 +138,14 @@ const MUTATIONS: ByFile = {
   ],
   "src/proxy/failures.ts": [
     {
+      promise: "running out is told once a minute",
+      from: "if (performance.now() - warnedAt < WARN_EVERY_MS) return;",
+      to: "",
+      tests: ["full", "host"],
+      only: "descriptors",
+      known: "how often a line comes: nothing that a test waits a minute for",
+    },
+    {
       promise: "of a bug its class is told and no message",
       from: "const message = `internal error (${causeOf(error)}), details withheld`;",
       to: "const message = `internal error (${error}), details withheld`;",
@@ -219,7 +227,7 @@ const MUTATIONS: ByFile = {
       tests: ["full"],
     },
   ],
-  "src/proxy/idle.ts": [
+  "src/server/idle.ts": [
     {
       promise: "connections that wait for a next request are closed",
       from: "    closeIdle();\n",
@@ -243,7 +251,7 @@ const MUTATIONS: ByFile = {
       known: "it shows after ten minutes of requests without a pause of 45 s",
     },
   ],
-  "src/proxy/server.ts": [
+  "src/server/server.ts": [
     {
       promise: "GET /shutdown is for those who may use the proxy",
       from: '      if ("code" in caller) return refused(request, caller);\n      askedToEnd',
@@ -272,7 +280,7 @@ const MUTATIONS: ByFile = {
       only: "/shutdown",
     },
   ],
-  "src/proxy/bun-serve.ts": [
+  "src/server/bun-serve.ts": [
     {
       promise: "it listens on 127.0.0.1 only",
       from: 'hostname: "127.0.0.1",',
@@ -309,7 +317,7 @@ const MUTATIONS: ByFile = {
       only: "shutdown-timeout",
     },
   ],
-  "src/proxy/overload.ts": [
+  "src/server/overload.ts": [
     {
       promise: "who comes when no descriptor is left is turned away",
       from: "sum + refusePending(listener, ANSWER)",
@@ -330,14 +338,6 @@ const MUTATIONS: ByFile = {
       to: "",
       tests: ["full"],
       known: "another thread must be faster by microseconds: seen in 2 of 60 starts on a busy machine",
-    },
-    {
-      promise: "running out is told once a minute",
-      from: "if (performance.now() - warnedAt < WARN_EVERY_MS) return;",
-      to: "",
-      tests: ["full", "host"],
-      only: "descriptors",
-      known: "how often a line comes: nothing that a test waits a minute for",
     },
   ],
   "src/key/key.ts": [
@@ -1317,7 +1317,7 @@ const MUTATIONS: ByFile = {
       only: "the directory",
     },
   ],
-  "src/proxy/callers.ts": [
+  "src/server/callers.ts": [
     {
       promise: "only the users of --allow-user are served",
       from: "!this.#allowed.has(uid)",
@@ -1376,7 +1376,7 @@ const MUTATIONS: ByFile = {
       only: "is refused with nothing",
     },
   ],
-  "src/proxy/budget.ts": [
+  "src/server/budget.ts": [
     {
       promise: "--max-requests: what passes is counted",
       from: "this.#spent++;",

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 
 import OpenAI, { PermissionDeniedError } from "openai";
 
-import { Budget } from "../../src/proxy/budget.ts";
+import { Budget } from "../../src/server/budget.ts";
 import { makeAuthority, trust } from "../harness/certificates.ts";
 import { Client } from "../harness/clients.ts";
 import { until, within } from "../harness/deadline.ts";

@@ -5,12 +5,11 @@ import { SystemCallError } from "../../native/ffi/libc.ts";
 import { duplicate } from "../../native/files/descriptors.ts";
 import { close } from "../../native/files/files.ts";
 import { findListeners, refusePending } from "../../native/sockets/listener.ts";
-import * as terminal from "../base/terminal.ts";
 import { SERVER } from "../base/version.ts";
-import { errorBody } from "./error-response.ts";
+import { errorBody } from "../proxy/error-response.ts";
+import { warnOfFull } from "../proxy/failures.ts";
 
 const LOOK_EVERY_MS = 100;
-const WARN_EVERY_MS = 60_000;
 
 /**
  * Looks after the sockets that listen for as long as the process lives. `closeIdle` closes the connections that wait for a next
@@ -34,15 +33,6 @@ export function turnAwayWhenFull(closeIdle: () => void): void {
     if (count > 0) warnOfFull();
   };
   setInterval(look, LOOK_EVERY_MS).unref();
-}
-
-let warnedAt = -Infinity;
-
-/** Warns once a minute at most. */
-export function warnOfFull(): void {
-  if (performance.now() - warnedAt < WARN_EVERY_MS) return;
-  warnedAt = performance.now();
-  terminal.warning("no file descriptors left: new connections and exchanges are turned away with 503");
 }
 
 function isFull(): boolean {

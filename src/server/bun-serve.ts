@@ -2,7 +2,7 @@
 
 import { causeOf } from "../base/errors.ts";
 import { cannotListen } from "../input/listening.ts";
-import { ROUTE, SHUTDOWN_ROUTE } from "./policy.ts";
+import { ROUTE, SHUTDOWN_ROUTE } from "../proxy/policy.ts";
 
 export type Server = Bun.Server<undefined>;
 

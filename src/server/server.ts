@@ -1,15 +1,9 @@
 // The listening side: who is served what, on the TCP port and the Unix socket alike.
 
 import type { Options } from "../input/options.ts";
-import type { Journal } from "../report/journal.ts";
-import { Budget } from "./budget.ts";
-import { type Handlers, IDLE_TIMEOUT_SECONDS, openServer, type Server, stopServer } from "./bun-serve.ts";
-import { Callers } from "./callers.ts";
-import type { EarlyOpened } from "./early.ts";
-import { errorResponse } from "./error-response.ts";
-import { failedExchange, faultOf } from "./failures.ts";
-import { forward } from "./forward.ts";
-import { closeWhenIdle } from "./idle.ts";
+import { errorResponse } from "../proxy/error-response.ts";
+import { failedExchange, faultOf } from "../proxy/failures.ts";
+import { forward } from "../proxy/forward.ts";
 import {
   isProbe,
   loggablePath,
@@ -17,8 +11,14 @@ import {
   refuseExchange,
   refuseShutdown,
   ROUTE_REFUSED,
-} from "./policy.ts";
-import type { Upstream } from "./upstream.ts";
+} from "../proxy/policy.ts";
+import type { Upstream } from "../proxy/upstream.ts";
+import type { Journal } from "../report/journal.ts";
+import { Budget } from "./budget.ts";
+import { type Handlers, IDLE_TIMEOUT_SECONDS, openServer, type Server, stopServer } from "./bun-serve.ts";
+import { Callers } from "./callers.ts";
+import type { EarlyOpened } from "./early.ts";
+import { closeWhenIdle } from "./idle.ts";
 
 export type Listening = {
   /** Undefined if there is no TCP port. */

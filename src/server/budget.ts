@@ -1,7 +1,7 @@
 // How much may be spent: --max-requests, --max-concurrent and --rate.
 
 import type { Options } from "../input/options.ts";
-import type { Refusal } from "./policy.ts";
+import type { Refusal } from "../proxy/policy.ts";
 
 export class Budget {
   readonly #limits: Pick<Options, "maxRequests" | "maxConcurrent" | "rate">;

@@ -4,7 +4,7 @@ import { SystemCallError } from "../../native/ffi/libc.ts";
 import { openSocketDiagnostics, SocketOwner } from "../../native/sockets/socket-owner.ts";
 import { UserError } from "../base/errors.ts";
 import type { ClientToken } from "../key/client-token.ts";
-import type { Refusal } from "./policy.ts";
+import type { Refusal } from "../proxy/policy.ts";
 
 /** A client that may be served, in words for the log; undefined if nothing is known of it. */
 export type Caller = { by: string | undefined };

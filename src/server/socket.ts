@@ -2,6 +2,7 @@
 // proxy serves. A new proxy takes the path over while the old one still drains.
 
 import { PublishedFile, socketPlace } from "../files/published.ts";
+import { errorResponse } from "../proxy/error-response.ts";
 import {
   type Connection,
   type Handlers,
@@ -9,7 +10,6 @@ import {
   openServer,
   type Server,
 } from "./bun-serve.ts";
-import { errorResponse } from "./error-response.ts";
 
 export class SocketListener {
   readonly server: Server;
