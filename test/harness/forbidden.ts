@@ -6,9 +6,12 @@ import {
   chmodSync,
   closeSync,
   constants,
+  linkSync,
+  mkdirSync,
   openSync,
   promises,
   readFileSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -18,6 +21,8 @@ import { connect, createServer } from "node:net";
 declare const FORBIDDEN_FILE: string;
 /** A file that the user owns, outside the directories that the sandbox lets the program write to. */
 declare const CHANGED_FILE: string;
+/** A file in a directory that may be written. */
+declare const WRITABLE_FILE: string;
 declare const OTHER_PORT: number;
 declare const OTHER_PID: number;
 
@@ -32,6 +37,13 @@ async function attempt(deed: () => unknown): Promise<string> {
   }
 }
 
+/** Has a Unix socket listen. */
+const listening = (path: string): Promise<unknown> =>
+  new Promise((resolve, reject) =>
+    createServer()
+      .once("error", reject)
+      .listen(path, () => resolve(0)),
+  );
 const connecting = (port: number): Promise<unknown> =>
   new Promise((resolve, reject) => connect(port, "127.0.0.1").once("connect", resolve).once("error", reject));
 const binding = (port: number): Promise<unknown> =>
@@ -87,6 +99,7 @@ async function tryAll(): Promise<void> {
   const call = (numbers: readonly [number, number], a = 0n, b = 0n, c = 0n, d = 0n): string =>
     resultOf(libc.syscall(BigInt(numbers[ARCHITECTURE === "x64" ? 0 : 1]), a, b, c, d, 0n, 0n));
   const path = BigInt(ptr(cString(CHANGED_FILE)));
+  const there = BigInt(ptr(cString(WRITABLE_FILE)));
   const results = {
     "write, sync": await attempt(() => writeFileSync(FORBIDDEN_FILE, "x")),
     "write, async": await attempt(() => promises.writeFile(FORBIDDEN_FILE, "x")),
@@ -109,6 +122,16 @@ async function tryAll(): Promise<void> {
     "read another's environment": await attempt(() => readFileSync(`/proc/${OTHER_PID}/environ`)),
     "setuid(0)": await attempt(() => process.setuid!(0)),
     "a Unix socket": resultOf(libc.socket(1, 1, 0)),
+    // Where the proxy may write, a regular file is all that comes into being.
+    "a file there": await attempt(() => writeFileSync(`${WRITABLE_FILE}.file`, "x")),
+    "a directory there": await attempt(() => mkdirSync(WRITABLE_FILE)),
+    "a symlink there": await attempt(() => symlinkSync("/", WRITABLE_FILE)),
+    "a link there": await attempt(() => linkSync(CHANGED_FILE, WRITABLE_FILE)),
+    "a FIFO there": call([259, 33], -100n, there, 0o010600n),
+    "a socket there": await attempt(() => listening(WRITABLE_FILE)),
+    "a socket there, Bun.serve": await attempt(() => {
+      Bun.serve({ unix: WRITABLE_FILE, fetch: () => new Response("") });
+    }),
     "a netlink socket": resultOf(libc.socket(16, 3, 0)),
     "a VSOCK socket": resultOf(libc.socket(40, 1, 0)),
     "type into the terminal": call([16, 29], 1n, TIOCSTI, path),

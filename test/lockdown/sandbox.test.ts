@@ -2,7 +2,7 @@
 // process can do.
 
 import { beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { landlockAbi } from "../../native/sandbox/landlock.ts";
@@ -133,7 +133,7 @@ test.skipIf(lacks("root"))(
 );
 
 describe("an attacker who has taken the process over", () => {
-  test("is refused each forbidden thing", async () => {
+  test.each(["--port", "--socket"])("is refused each forbidden thing, on %s", async (flag) => {
     const elsewhere = temporaryDirectory();
     chmodSync(elsewhere, 0o777);
     // A process of the same user, so that only the sandbox keeps signals from it.
@@ -143,9 +143,13 @@ describe("an attacker who has taken the process over", () => {
     const changed = join(temporaryDirectory(), "changed");
     writeFileSync(changed, "content");
     chownSync(changed, ORDINARY, process.getgid!());
+    const writable = temporaryDirectory();
+    const made = join(writable, "made");
+    const [info, socket] = [join(made, "info.json"), join(made, "proxy.sock")];
     const hook = {
       FORBIDDEN_FILE: `"${elsewhere}/file"`,
       CHANGED_FILE: `"${changed}"`,
+      WRITABLE_FILE: `"${made}/other"`,
       OTHER_PORT: other.port,
       OTHER_PID: victim.pid,
     };
@@ -153,15 +157,16 @@ describe("an attacker who has taken the process over", () => {
     const build = [process.execPath, "build", "test/harness/forbidden.ts", ...FLAGS, ...defines];
     const { exitCode } = Bun.spawnSync([...build, `--outfile=${binary}`]);
     expect(exitCode).toBe(0);
-    const writable = temporaryDirectory();
     chownSync(writable, ORDINARY, GID);
     const user = isRoot ? [`--user=${ORDINARY}`] : [];
-    const info = join(writable, "made", "info.json");
+    const isOnPort = flag === "--port";
+    const listens = isOnPort ? "--port=0" : `--socket=${socket}`;
     const proxy = await Proxy.start({
       binary,
-      args: [...user, "--server-info", info, `--upstream-url=${upstream.url}`],
+      args: [...user, listens, "--server-info", info, `--upstream-url=${upstream.url}`],
     });
-    await proxy.waitForLine(/protections/);
+    await proxy.waitForLine(/protections: .*sandbox .*\n/);
+    const names = readdirSync(made);
     proxy.signal("SIGUSR2");
     const results = JSON.parse(await proxy.firstOutputLine()) as Record<string, string>;
     expect(victim.exitCode).toBeNull();
@@ -181,6 +186,7 @@ describe("an attacker who has taken the process over", () => {
     expect(by("EPERM")).toEqual([
       "limit another process",
       "a Unix socket",
+      "a socket there, Bun.serve",
       "a netlink socket",
       "a VSOCK socket",
       "type into the terminal",
@@ -190,6 +196,7 @@ describe("an attacker who has taken the process over", () => {
     expect(by("OK")).toEqual([
       ...(abi < 3 ? ["open(O_TRUNC)"] : []),
       ...(abi < 4 ? ["connect elsewhere", "bind elsewhere"] : []),
+      "a file there",
     ]);
     expect(by("ENOSYS").length).toBeGreaterThan(25);
     // Not even an empty file was made.
@@ -197,10 +204,13 @@ describe("an attacker who has taken the process over", () => {
     if (abi >= 3) expect(readFileSync(changed, "utf8")).toBe("content");
     expect(statSync(changed).mode & 0o777).toBe(0o644);
     // The program still serves, and its server-info file is right.
-    expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
-    expect(JSON.parse(readFileSync(info, "utf8"))).toEqual({ port: proxy.port, pid: proxy.pid });
+    expect((await roundTrip(isOnPort ? proxy.port : socket, REQUEST)).status).toBe(200);
+    const { pid, port } = proxy;
+    expect(JSON.parse(readFileSync(info, "utf8"))).toEqual(isOnPort ? { port, pid } : { socket, pid });
+    rmSync(join(made, "other.file"));
+    expect(readdirSync(made)).toEqual(names);
     await proxy.stop();
-    expect(readdirSync(join(info, ".."))).toEqual([]);
+    expect(readdirSync(made)).toEqual([]);
   });
 });
 
