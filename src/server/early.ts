@@ -17,15 +17,21 @@ export function openEarly(options: Options): EarlyOpened {
   const { socket, socketMode, socketGroup, clientToken, clientTokenGroup, allowUsers, logLevel, port } =
     options;
   const asksWho = port !== undefined && (allowUsers.length > 0 || logLevel === "debug");
-  return {
-    socket:
-      socket === undefined
-        ? undefined
-        : new SocketListener(socket, { mode: socketMode, gid: numberOf(socketGroup) }),
-    token:
-      clientToken === undefined ? undefined : ClientToken.create(clientToken, numberOf(clientTokenGroup)),
-    diagnostics: asksWho ? openDiagnostics({ must: allowUsers.length > 0 }) : undefined,
-  };
+  const listener =
+    socket === undefined
+      ? undefined
+      : new SocketListener(socket, { mode: socketMode, gid: numberOf(socketGroup) });
+  try {
+    return {
+      socket: listener,
+      token:
+        clientToken === undefined ? undefined : ClientToken.create(clientToken, numberOf(clientTokenGroup)),
+      diagnostics: asksWho ? openDiagnostics({ must: allowUsers.length > 0 }) : undefined,
+    };
+  } catch (error) {
+    listener?.file.remove();
+    throw error;
+  }
 }
 
 /** Removes what was opened, in whatever state it is. */

@@ -262,6 +262,25 @@ describe("before the key is there", () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
+  test.skipIf(lacks("root"))(
+    "a client token of another's group: exit code 1, and no socket is left (needs root)",
+    async () => {
+      const directory = temporaryDirectory();
+      chownSync(directory, ALICE, ALICE);
+      const { exitCode, stderr } = await runProgram({
+        launcher: as(ALICE),
+        binary: reachableBinary(),
+        args: [`--socket=${directory}/s`, `--client-token=${directory}/t`, "--client-token-group=4"],
+        input: "sk-x\n",
+      });
+      expect(exitCode).toBe(1);
+      expect(stderr).toStartWith(
+        `responses-api-proxy: error: cannot write --client-token '${directory}/t' (EPERM)\n`,
+      );
+      expect(readdirSync(directory)).toEqual([]);
+    },
+  );
+
   test("a server-info file that cannot be written: exit code 1, and no socket is left", async () => {
     const directory = temporaryDirectory();
     mkdirSync(join(directory, "info"));
