@@ -17,17 +17,16 @@ export function openEarly(options: Options): EarlyOpened {
   const { socket, socketMode, socketGroup, clientToken, clientTokenGroup, allowUsers, logLevel, port } =
     options;
   const asksWho = port !== undefined && (allowUsers.length > 0 || logLevel === "debug");
+  // First, because it leaves nothing behind.
+  const diagnostics = asksWho ? openDiagnostics({ must: allowUsers.length > 0 }) : undefined;
   const listener =
     socket === undefined
       ? undefined
       : new SocketListener(socket, { mode: socketMode, gid: numberOf(socketGroup) });
   try {
-    return {
-      socket: listener,
-      token:
-        clientToken === undefined ? undefined : ClientToken.create(clientToken, numberOf(clientTokenGroup)),
-      diagnostics: asksWho ? openDiagnostics({ must: allowUsers.length > 0 }) : undefined,
-    };
+    const token =
+      clientToken === undefined ? undefined : ClientToken.create(clientToken, numberOf(clientTokenGroup));
+    return { socket: listener, token, diagnostics };
   } catch (error) {
     listener?.file.remove();
     throw error;

@@ -33,7 +33,11 @@ async function doctor({ args = [], ...start }: Start = {}) {
   const ended = await runProgram({ ...start, args: ["doctor", "--json", ...url, ...args] });
   expect(ended.stderr).toBe("");
   const report = JSON.parse(ended.stdout) as Report;
-  for (const { status, advice } of report.checks) expect(advice === null).toBe(status === "ok");
+  // What is well needs no advice; and none is empty.
+  for (const { status, advice } of report.checks) {
+    if (status === "ok") expect(advice).toBeNull();
+    expect(advice).not.toBe("");
+  }
   const { starts, startsStrictly, reachesUpstream } = report;
   return {
     ...ended,
@@ -439,6 +443,20 @@ function inOneLine(text: string): string {
 }
 
 describe("what is shown", () => {
+  test("has no arrow where there is no advice", async () => {
+    const args = ["--key-file=/nowhere"];
+    const { of } = await doctor({ args });
+    expect(of("start")).toMatchObject({ status: "fatal", advice: null });
+    expect((await runProgram({ args: ["doctor", UPSTREAM, ...args] })).stdout).not.toContain("→");
+  });
+
+  test("before the report, only what --log-level lets through", async () => {
+    const env = { ALL_PROXY: "http://127.0.0.1:1" };
+    const args = ["doctor", "--upstream-url=https://upstream.test:1/"];
+    expect((await runProgram({ args, env })).stderr).toContain("not used: ALL_PROXY");
+    expect((await runProgram({ args: [...args, "--log-level=warn"], env })).stderr).toBe("");
+  });
+
   // Nobody is there; that has no milliseconds in it.
   const NOWHERE = "http://127.0.0.1:1/v1/models";
   const MARKS: Record<string, string> = { ok: "✓", warning: "!", fatal: "✗" };
@@ -567,7 +585,9 @@ describe("what is left as it was", () => {
     const flags = [
       ["--port=0", `--server-info=${info}`, `--key-file=${key}`, "--http-shutdown", UPSTREAM],
       ["--insecure-upstream", "--strict", "--shutdown-timeout=1s", "--log-level=debug", "--log-json"],
-      [`--dump-dir=${dump}`],
+      [`--dump-dir=${dump}`, `--client-token=${join(directory, "token")}`, "--client-token-group=0"],
+      [`--socket=${join(directory, "socket")}`, "--socket-mode=0660", "--socket-group=0", "--allow-user=0"],
+      ["--max-requests=1", "--max-concurrent=1", "--rate=1/s", "--lifetime=1s"],
     ].flat();
     const names = new Set(flags.map((flag) => /^--([a-z-]+)/.exec(flag)![1]!));
     // Root's only, and in the tests above.

@@ -29,7 +29,7 @@ export type Report = {
 };
 
 /** What is wrong, and what to do about it. */
-type Reason = { found: string; advice: string };
+type Reason = { found: string; advice: string | null };
 
 /** The lines with that label on standard error, each with its hints, as doctor would put them. */
 export function reasonsIn(stderr: string, label: "error" | "warning"): Reason[] {
@@ -38,13 +38,13 @@ export function reasonsIn(stderr: string, label: "error" | "warning"): Reason[] 
     if (word === label) reasons.push({ found: text!, hints: [] });
     else if (word === "hint") reasons.at(-1)?.hints.push(text!);
   }
-  return reasons.map(({ found, hints }) => ({ found, advice: hints.join("; ") }));
+  return reasons.map(({ found, hints }) => ({ found, advice: hints.join("; ") || null }));
 }
 
 /** The checks of that status, as far as a start has them, too. */
 export function reasonsOf({ checks }: Pick<Report, "checks">, status: "warning" | "fatal"): Reason[] {
   const those = checks.filter((check) => check.status === status && check.id !== "upstream");
-  return those.map(({ found, advice }) => ({ found, advice: advice ?? "" }));
+  return those.map(({ found, advice }) => ({ found, advice }));
 }
 
 type Host = { launcher: readonly string[]; args?: readonly string[]; binary?: string };

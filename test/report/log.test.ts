@@ -60,11 +60,11 @@ describe("--log-level", () => {
   test("debug: in addition a line per exchange, with how it ended", async () => {
     const [, , done, refused, failure, failed, , totals, ...rest] = await logOf("--log-level=debug");
     expect(done).toMatch(
-      /^responses-api-proxy: #1 200, 24 bytes up, 2 down, first byte after \d+ ms, \d+ ms: done$/,
+      /^responses-api-proxy: #1 200, 24 bytes up, 2 down, first byte after \d+ ms, \d+ ms, by user \d+: done$/,
     );
     expect(refused).toBe("responses-api-proxy: 403, GET /v1/models?…: refused: route_refused");
     expect(failure).toStartWith(FAILURE);
-    expect(failed).toMatch(/^responses-api-proxy: #2 502, 24 bytes up, 0 down, \d+ ms: failed$/);
+    expect(failed).toMatch(/^responses-api-proxy: #2 502, 24 bytes up, 0 down, \d+ ms, by user \d+: failed$/);
     expect(totals).toMatch(TOTALS);
     expect(rest).toEqual([]);
   });
@@ -153,7 +153,7 @@ describe("--log-json", () => {
     });
     const timing = { first_byte_ms: expect.any(Number), duration_ms: expect.any(Number) };
     const bytes = { bytes_up: 24, bytes_down: 2 };
-    const exchange = { level: "debug", event: "exchange" };
+    const exchange = { level: "debug", event: "exchange", by: expect.stringMatching(/^user \d+$/) };
     expect(shown as unknown[]).toEqual([
       {
         level: "info",
@@ -235,7 +235,7 @@ test("an answer whose status no Response can have is passed on, and logged", asy
   const upstream = new RawUpstream({ answer: "HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nhi" });
   const proxy = await Proxy.start({ args: [`--upstream-url=${upstream.url}`, "--log-level=debug"] });
   expect(await roundTrip(proxy.port, REQUEST)).toMatchObject({ status: 999, body: "hi" });
-  await proxy.waitForLine(/#1 999, 24 bytes up, 0 down, \d+ ms: done\n/);
+  await proxy.waitForLine(/#1 999, 24 bytes up, 0 down, \d+ ms, by user \d+: done\n/);
 });
 
 describe("how an exchange ended", () => {

@@ -18,6 +18,7 @@ import { checkUpstream } from "./upstream.ts";
  * command line is wrong.
  */
 export async function doctor(options: Options, json: boolean, environment: Environment): Promise<ExitCode> {
+  terminal.setStyle(options);
   const checks = await refusalOr(async () => {
     if (!isReexeced(environment)) firstStart(["doctor", ...(json ? ["--json"] : [])], options, environment);
     const { protections, keyPages } = secondStart(options, () => {});
@@ -46,13 +47,22 @@ async function refusalOr(steps: () => Promise<Check[]>): Promise<Check[]> {
 }
 
 function refusal(id: Check["id"], { message, hints }: UserError): Check {
-  return { id, status: "fatal", found: message, advice: hints.join("; ") };
+  return { id, status: "fatal", found: message, advice: adviceOf(hints) };
+}
+
+function adviceOf(hints: readonly string[]): string | undefined {
+  return hints.length === 0 ? undefined : hints.join("; ");
 }
 
 function checkOf({ id, held, note, gap }: Protection): Check {
   if (gap === undefined) return { id, status: "ok", found: note ?? held ?? id };
-  const advice = gap.hints.join("; ");
-  return { id, status: "warning", found: gap.message, advice, isStrict: gap.isTolerated !== true };
+  return {
+    id,
+    status: "warning",
+    found: gap.message,
+    advice: adviceOf(gap.hints),
+    isStrict: gap.isTolerated !== true,
+  };
 }
 
 function checkPort(port: number): Check {

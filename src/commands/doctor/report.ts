@@ -15,7 +15,7 @@ export type Check = Readonly<{
   status: Status;
   found: string;
   /** What to do about it; undefined if there is nothing to do. */
-  advice?: string;
+  advice?: string | undefined;
   /** Whether --strict would refuse to start because of it. */
   isStrict?: boolean;
 }>;
