@@ -200,11 +200,13 @@ describe("--max-concurrent", () => {
     const { upstream, port } = await serving("--max-concurrent=1");
     upstream.answer = (connection) => connection.reset();
     for (let count = 0; count < 3; count++) expect((await roundTrip(port, REQUEST)).status).toBe(502);
-    upstream.answer = (connection) => {
-      connection.write(STREAM + chunk("one"));
-      connection.reset();
-    };
+    const held = hold(upstream);
     const wire = await open(port, REQUEST);
+    await arrived(held, 1);
+    held[0]!.write(STREAM + chunk("one"));
+    // Seen together with its reset, the answer could be none.
+    await wire.until(/one/);
+    held[0]!.reset();
     await wire.untilClosed();
     upstream.answer = OK;
     await untilServed(port);
