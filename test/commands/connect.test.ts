@@ -336,7 +336,7 @@ describe("ends as the other side ends", () => {
     connection.write(chunk("two") + LAST_CHUNK);
     await wire.until(/\r\n0\r\n\r\n$/);
     await proxy.ended();
-    expect(await (await open(joiner.port, REQUEST)).untilClosed()).toBe("reset");
+    await expectReset(joiner.port);
     await joiner.waitForLine(/cannot connect to /);
   });
 });
@@ -345,11 +345,7 @@ describe("a socket that is not there", () => {
   test("the client is reset; one warning, however many there are; once it is there, it serves", async () => {
     const socket = inDirectory();
     const joiner = await Joiner.start(socket);
-    for (let count = 0; count < 5; count++) {
-      const wire = await open(joiner.port, REQUEST);
-      expect(await wire.untilClosed()).toBe("reset");
-      expect(wire.received).toBe("");
-    }
+    for (let count = 0; count < 5; count++) await expectReset(joiner.port);
     expect(joiner.stderr).toBe(
       `responses-api-proxy: warning: cannot connect to '${socket}' (ENOENT): the client's connection is reset\n` +
         "responses-api-proxy: hint: start the proxy with --socket, and see that this user may connect to it (--socket-mode, --socket-group)\n",
@@ -360,7 +356,7 @@ describe("a socket that is not there", () => {
     proxy.signal("SIGKILL");
     await proxy.ended();
     expect(existsSync(socket)).toBe(true);
-    expect(await (await open(joiner.port, REQUEST)).untilClosed()).toBe("reset");
+    await expectReset(joiner.port);
     expect(isAlive(joiner.pid)).toBe(true);
   });
 
@@ -371,7 +367,7 @@ describe("a socket that is not there", () => {
       ["/etc/passwd", "ECONNREFUSED"],
     ] as const) {
       const joiner = await Joiner.start(socket);
-      expect(await (await open(joiner.port, REQUEST)).untilClosed()).toBe("reset");
+      await expectReset(joiner.port);
       await joiner.waitForLine(new RegExp(`cannot connect to '${socket}' \\(${cause}\\): `));
     }
   });
@@ -422,9 +418,12 @@ test.skipIf(lacks("/proc without hidepid"))(
   async () => {
     const { socket } = await behindProxy();
     const joiner = await Joiner.startWith(64, socket);
-    const idle = await Promise.all(Array.from({ length: 100 }, () => open(joiner.port)));
-    await until(() => idle.filter(({ closed }) => closed !== undefined).length >= 80, "some to be closed");
-    expect(idle.some(({ closed }) => closed === undefined)).toBe(true);
+    // Some are closed before they are seen to be open.
+    const opened = await Promise.allSettled(Array.from({ length: 100 }, () => open(joiner.port)));
+    const idle = opened.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    const kept = (): number => idle.filter(({ closed }) => closed === undefined).length;
+    await until(() => kept() <= 20, "most to be closed");
+    expect(kept()).toBeGreaterThan(10);
     const [used, began] = [processorSeconds(joiner.pid), performance.now()];
     await Bun.sleep(1_000);
     // A loop that spins uses all it can get.
@@ -522,6 +521,17 @@ describe("refused with exit code 2", () => {
     });
   });
 });
+
+/** Expects the connection to be reset without a byte, which can be before the client sees that it is open. */
+async function expectReset(port: number): Promise<void> {
+  const wire = await open(port, REQUEST).catch((error: Error) => {
+    if (!error.message.includes("ECONNRESET")) throw error;
+    return undefined;
+  });
+  if (wire === undefined) return;
+  expect(await wire.untilClosed()).toBe("reset");
+  expect(wire.received).toBe("");
+}
 
 /** Resident memory. */
 function residentBytes(pid: number): number {
