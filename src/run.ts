@@ -22,6 +22,7 @@ const MAX_FINISHING_MS = 5000;
 
 /** Runs until it is asked to end. Throws UserError if it cannot start. */
 export async function run(options: Options, environment: Environment): Promise<void> {
+  const ending = endings();
   const manager = new ServiceManager(environment);
   const { protections, keyPages, early } = secondStart(options, () => openEarly(options));
   // For every way to end; at an orderly end they are removed earlier, when no new connections are accepted.
@@ -31,9 +32,7 @@ export async function run(options: Options, environment: Environment): Promise<v
 
   // fetch's thread is started while the key is awaited, and before listening: started later, with no descriptor left, it would end the program.
   const thread = Upstream.startThread();
-  const authorization = readKeyFromStandardInput(keyPages);
-  // Not before: a handler could not run while read(2) waits, and without one these signals have their default effect.
-  const ending = endings();
+  const authorization = await readKeyFromStandardInput(keyPages, ending.signal);
   replaceByNullDevice(0);
   terminal.silenceRuntime();
 
@@ -94,17 +93,20 @@ type Endings = {
   asked: Promise<{ cause: Cause; inFlight: number | undefined }>;
   /** Resolves at a signal after that. */
   insisted: Promise<void>;
+  /** What has asked the program to end; undefined if nothing has. */
+  signal: () => Cause | undefined;
 };
 
 /** SIGTERM, SIGINT and SIGHUP end the program; a second one ends it at once. */
 function endings(): Endings {
   const asked = Promise.withResolvers<{ cause: Cause; inFlight: number | undefined }>();
   const insisted = Promise.withResolvers<void>();
-  let isEnding = false;
+  let first: Cause | undefined;
   const end: Endings["end"] = (cause, inFlight) => {
-    isEnding = true;
+    first ??= cause;
     asked.resolve({ cause, inFlight });
   };
-  for (const signal of SIGNALS) process.on(signal, () => (isEnding ? insisted.resolve() : end(signal)));
-  return { end, asked: asked.promise, insisted: insisted.promise };
+  for (const signal of SIGNALS)
+    process.on(signal, () => (first === undefined ? end(signal) : insisted.resolve()));
+  return { end, asked: asked.promise, insisted: insisted.promise, signal: () => first };
 }

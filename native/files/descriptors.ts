@@ -82,6 +82,11 @@ export function isWritableNow(fd: number): boolean {
   return poll(fd, POLLOUT, 0);
 }
 
+/** Whether a read(2) would not wait: there are bytes, or the end. */
+export function isReadableNow(fd: number): boolean {
+  return poll(fd, POLLIN, 0);
+}
+
 function waitForInput(fd: number): void {
   poll(fd, POLLIN, -1);
 }

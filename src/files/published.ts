@@ -70,7 +70,7 @@ export class PublishedFile {
       const temporary = `.${randomHex(8)}`;
       try {
         make(directory, temporary);
-        if (access !== undefined) directory.giveTo(temporary, access.mode, access.gid);
+        if (access !== undefined) giveTo(place, directory, temporary, access);
         // Stays open: otherwise the kernel can give the inode to another proxy's file, which would then be removed as this one's.
         return new PublishedFile(place, directory, temporary, directory.hold(temporary));
       } catch (error) {
@@ -82,7 +82,14 @@ export class PublishedFile {
 
   /** Renames it: nobody reads half of it, and a symlink or a FIFO in its place is replaced, never followed or waited for. Throws UserError. */
   publish(): void {
-    attempt(this.#place, () => this.#directory.rename(this.#temporary, basename(this.#place.path)));
+    attempt(this.#place, () => {
+      try {
+        this.#directory.rename(this.#temporary, basename(this.#place.path));
+      } catch (error) {
+        this.#directory.removeIfThere(this.#temporary);
+        throw error;
+      }
+    });
   }
 
   /** Removes the file, under either name, if it is still the one that was created. */
@@ -93,6 +100,24 @@ export class PublishedFile {
       } catch {
         // No descriptor may be left. A file that stays is no reason to fail at the end.
       }
+  }
+}
+
+function giveTo(
+  place: Place,
+  directory: Directory,
+  temporary: string,
+  { mode, gid }: { mode: number; gid: number | undefined },
+): void {
+  try {
+    directory.giveTo(temporary, mode, gid);
+  } catch (error) {
+    if (causeOf(error) !== "EPERM") throw error;
+    throw refusal(
+      place,
+      `the proxy's user is not in group ${gid} (EPERM)`,
+      "name a group of that user's; with --user, only the primary one counts",
+    );
   }
 }
 
@@ -151,9 +176,8 @@ function attempt<T>(place: Place, step: () => T): T {
 
 const HINTS: Record<string, string> = {
   EACCES: "the user the proxy runs as must be able to write in that directory",
-  // What rename(2) says in /tmp and its like; and chown(2) to a group of others.
-  EPERM:
-    "it is another user's file, which a sticky directory keeps, or the proxy's user is not in that group: name a path in a directory of your own",
+  // What rename(2) says in /tmp and its like.
+  EPERM: "it is another user's file, which a sticky directory keeps: name a path in a directory of your own",
   EROFS: "name a path on a file system that can be written",
   ENOSPC: "make room there, or name a path on another file system",
 };

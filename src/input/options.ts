@@ -169,9 +169,8 @@ function refuseContradictions(options: Options, given: Given<typeof FLAGS>): voi
       "--allow-user is for TCP: who may connect to --socket is decided by its mode and group",
       ["give --port, too, or leave --allow-user out"],
     );
-  const paths = [options.socket, options.clientToken, options.serverInfo].filter(
-    (path) => path !== undefined,
-  );
+  const { socket, clientToken, serverInfo, keyFile, dumpDir } = options;
+  const paths = [socket, clientToken, serverInfo, keyFile, dumpDir].filter((path) => path !== undefined);
   if (new Set(paths).size < paths.length)
-    throw usageError("--socket, --client-token and --server-info must name different files");
+    throw usageError("--socket, --client-token, --server-info, --key-file and --dump-dir must be different");
 }

@@ -21,6 +21,7 @@ const UNITS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_0
 export function parseDuration(name: Flag | "max", text: string, mostHours: number): number {
   const [, number, unit = ""] = /^(\d{1,12})(ms|s|m|h)?$/.exec(text) ?? [];
   const milliseconds = Number(number) * UNITS_MS[unit]!;
+  if (name === "lifetime" && milliseconds === 0) throw usageError("--lifetime must be longer than 0");
   if (number !== undefined && milliseconds <= mostHours * UNITS_MS["h"]!) return milliseconds;
   throw usageError(`--${name} must be a duration of at most ${mostHours}h, got ${quote(text)}`, [
     "give it as 500ms, 10s, 2m or 1h; a plain number is seconds",

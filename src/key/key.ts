@@ -9,7 +9,7 @@
 // from the swap device, and PR_SET_DUMPABLE keeps them from other processes (lockdown/starts.ts).
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
-import { isTerminal, readInto } from "../../native/files/descriptors.ts";
+import { isReadableNow, isTerminal, readInto } from "../../native/files/descriptors.ts";
 import type { SecretPages } from "../../native/process/memory.ts";
 import { PIPE_IT_IN, UserError } from "../base/errors.ts";
 
@@ -49,16 +49,28 @@ export class Authorization {
 }
 
 /** Reads into the space and returns the number of bytes, 0 at the end; read(2) in the program. */
-export type ReadSome = (space: Uint8Array) => number;
+export type ReadSome = (space: Uint8Array) => number | Promise<number>;
+
+const LOOK_EVERY_MS = 50;
 
 /**
  * Reads the key from standard input, or from the key file that the first start has put there. The pages are wiped and gone afterwards.
- * Throws UserError for a terminal, an unreadable input or an unusable key.
+ * `signal` returns the signal that has asked the program to end meanwhile, if one has: handlers run only while it waits between reads. Rejects with
+ * UserError for that, for a terminal, an unreadable input or an unusable key.
  */
-export function readKeyFromStandardInput(pages: SecretPages): Authorization {
-  if (isTerminal(0))
-    throw new UserError("standard input is a terminal, and a key must not be typed", undefined, [PIPE_IT_IN]);
-  return readKey(pages, (space) => {
+export function readKeyFromStandardInput(
+  pages: SecretPages,
+  signal: () => string | undefined,
+): Promise<Authorization> {
+  return readKey(pages, async (space) => {
+    if (isTerminal(0))
+      throw new UserError("standard input is a terminal, and a key must not be typed", undefined, [
+        PIPE_IT_IN,
+      ]);
+    while (!isReadableNow(0)) {
+      if (signal() !== undefined) throw new UserError(`${signal()} came before the key`);
+      await Bun.sleep(LOOK_EVERY_MS);
+    }
     try {
       return readInto(0, space);
     } catch (error) {
@@ -68,10 +80,10 @@ export function readKeyFromStandardInput(pages: SecretPages): Authorization {
   });
 }
 
-/** Reads up to the first LF or the end, and makes the header value. Throws UserError, and what `readSome` throws. */
-export function readKey(pages: SecretPages, readSome: ReadSome): Authorization {
+/** Reads up to the first LF or the end, and makes the header value. Rejects with UserError, and with what `readSome` throws. */
+export async function readKey(pages: SecretPages, readSome: ReadSome): Promise<Authorization> {
   try {
-    const end = readLine(pages.bytes, readSome);
+    const end = await readLine(pages.bytes, readSome);
     return new Authorization(Buffer.from(pages.bytes.buffer, 0, end).toString("latin1"));
   } finally {
     pages.wipe();
@@ -79,13 +91,13 @@ export function readKey(pages: SecretPages, readSome: ReadSome): Authorization {
 }
 
 /** Puts `Bearer <key>` at the start of `bytes` and returns where it ends, which is in their first half. Throws UserError. */
-function readLine(bytes: Uint8Array, readSome: ReadSome): number {
+async function readLine(bytes: Uint8Array, readSome: ReadSome): Promise<number> {
   const most = bytes.length / 2;
   bytes.set(Buffer.from(PREFIX));
   let end = PREFIX.length;
   for (;;) {
     if (end === bytes.length) throw tooLong(most);
-    const count = readSome(bytes.subarray(end));
+    const count = await readSome(bytes.subarray(end));
     const lineFeed = bytes.subarray(end, end + count).indexOf(LF);
     if (lineFeed !== -1) {
       end += lineFeed;

@@ -174,7 +174,7 @@ describe("the file", () => {
       exitCode: 1,
       signal: null,
       stdout: "",
-      stderr: `responses-api-proxy: error: cannot write --client-token '${file}' (EPERM)\nresponses-api-proxy: hint: it is another user's file, which a sticky directory keeps, or the proxy's user is not in that group: name a path in a directory of your own\n`,
+      stderr: `responses-api-proxy: error: cannot write --client-token '${file}': the proxy's user is not in group ${BOB} (EPERM)\nresponses-api-proxy: hint: name a group of that user's; with --user, only the primary one counts\n`,
     });
     expect(readdirSync(directory)).toEqual([]);
   });

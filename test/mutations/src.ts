@@ -1543,14 +1543,14 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "the file takes the place of a symlink or FIFO, and is not written through it",
-      from: "() => this.#directory.rename(this.#temporary, basename(this.#place.path))",
-      to: "() => {}",
+      from: "this.#directory.rename(this.#temporary, basename(this.#place.path));",
+      to: "",
       tests: ["client-token"],
       only: "place of the file",
     },
     {
       promise: "a socket's mode and group are what the flags say",
-      from: "if (access !== undefined) directory.giveTo(temporary, access.mode, access.gid);",
+      from: "if (access !== undefined) giveTo(place, directory, temporary, access);",
       to: "",
       tests: ["socket"],
       only: "mode 06|another's group",
@@ -1610,8 +1610,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "an end is not the end of the other direction",
-      from: "const proxy = connectTo({ path, allowHalfOpen: true });",
-      to: "const proxy = connectTo({ path, allowHalfOpen: false });",
+      from: "createServer({ allowHalfOpen: true },",
+      to: "createServer({ allowHalfOpen: false },",
       tests: ["connect"],
       only: "has sent all",
     },

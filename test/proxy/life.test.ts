@@ -5,7 +5,15 @@ import { networkInterfaces } from "node:os";
 
 import { until, within } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
-import { awaitsKey, BARE_ENVIRONMENT, BINARY, isAlive, Proxy, runProgram } from "../harness/program.ts";
+import {
+  awaitsKey,
+  BARE_ENVIRONMENT,
+  BINARY,
+  CANARY_KEY,
+  isAlive,
+  Proxy,
+  runProgram,
+} from "../harness/program.ts";
 import { type Connection, RawUpstream } from "../harness/upstream.ts";
 import { chunk, LAST_CHUNK, open, REQUEST, roundTrip, STREAM } from "../harness/wire.ts";
 
@@ -75,11 +83,17 @@ describe("ending", () => {
   test.skipIf(lacks("/proc without hidepid")).each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
     "%s while the key is awaited ends it, too (needs /proc without hidepid)",
     async (signal) => {
-      const child = Bun.spawn([BINARY], { stdin: "pipe", stderr: "ignore", env: BARE_ENVIRONMENT });
-      await until(() => awaitsKey(child.pid), "the program to wait for the key");
-      child.kill(signal);
-      await within(child.exited, `${signal} to end it`);
-      expect(child.signalCode as string | null).toBe(signal);
+      for (const piece of ["", CANARY_KEY.slice(0, 8)]) {
+        const child = Bun.spawn([BINARY], { stdin: "pipe", stderr: "pipe", env: BARE_ENVIRONMENT });
+        child.stdin.write(piece);
+        await child.stdin.flush();
+        await until(() => awaitsKey(child.pid), "the program to wait for the key");
+        child.kill(signal);
+        expect(await within(child.exited, `${signal} to end it`)).toBe(1);
+        expect(await new Response(child.stderr).text()).toBe(
+          `responses-api-proxy: error: ${signal} came before the key\n`,
+        );
+      }
     },
   );
 
