@@ -20,6 +20,8 @@ const LONG = [
   "test/lockdown/kernel.test.ts",
   "test/proxy/upstream.test.ts",
   "test/proxy/full.test.ts",
+  "test/proxy/socket.test.ts",
+  "test/commands/connect.test.ts",
   "test/proxy/browser.test.ts",
   "test/key/memory.test.ts",
   "test/lockdown/host.test.ts",
