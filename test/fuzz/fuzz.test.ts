@@ -78,8 +78,8 @@ const WRONG: Wrong[] = [
     "every path is the route",
     ["request"],
     "src/server/server.ts",
-    "fetch: (request) => refused(request, ROUTE_REFUSED)",
-    "fetch: onResponses as never",
+    "onOther: (request) => refused(request, ROUTE_REFUSED)",
+    "onOther: ((...both: [Request, never]) => handlers.onResponses(...both)) as never",
     /did not send, or should not have/,
   ],
   [

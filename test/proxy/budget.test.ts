@@ -132,6 +132,7 @@ describe("--max-requests", () => {
     const wire = await open(port, REQUEST);
     await arrived(held, 1);
     held[0]!.write(STREAM + chunk("one"));
+    await wire.until(/one\r\n$/);
     expectSpent(await roundTrip(port, REQUEST));
     expect((await roundTrip(port, "GET /shutdown HTTP/1.1\r\nHost: localhost\r\n\r\n")).status).toBe(200);
     held[0]!.write(chunk("two") + LAST_CHUNK);
