@@ -82,9 +82,9 @@ export function isWritableNow(fd: number): boolean {
   return poll(fd, POLLOUT, 0);
 }
 
-/** Whether a read(2) would not wait: there are bytes, or the end. */
-export function isReadableNow(fd: number): boolean {
-  return poll(fd, POLLIN, 0);
+/** Waits until a read(2) would not wait, because there are bytes or the end, a signal arrives or the time is over. Returns whether it would not wait. */
+export function isReadableWithin(fd: number, timeoutMs: number): boolean {
+  return poll(fd, POLLIN, timeoutMs);
 }
 
 function waitForInput(fd: number): void {

@@ -9,7 +9,7 @@
 // from the swap device, and PR_SET_DUMPABLE keeps them from other processes (lockdown/starts.ts).
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
-import { isReadableNow, isTerminal, readInto } from "../../native/files/descriptors.ts";
+import { isReadableWithin, isTerminal, readInto } from "../../native/files/descriptors.ts";
 import type { SecretPages } from "../../native/process/memory.ts";
 import { PIPE_IT_IN, UserError } from "../base/errors.ts";
 
@@ -51,7 +51,8 @@ export class Authorization {
 /** Reads into the space and returns the number of bytes, 0 at the end; read(2) in the program. */
 export type ReadSome = (space: Uint8Array) => number | Promise<number>;
 
-const LOOK_EVERY_MS = 50;
+/** A signal interrupts the wait anyway. */
+const WAIT_MS = 100;
 
 /**
  * Reads the key from standard input, or from the key file that the first start has put there. The pages are wiped and gone afterwards.
@@ -67,9 +68,10 @@ export function readKeyFromStandardInput(
       throw new UserError("standard input is a terminal, and a key must not be typed", undefined, [
         PIPE_IT_IN,
       ]);
-    while (!isReadableNow(0)) {
+    while (!isReadableWithin(0, WAIT_MS)) {
+      // Lets the signal handlers run.
+      await Bun.sleep(0);
       if (signal() !== undefined) throw new UserError(`${signal()} came before the key`);
-      await Bun.sleep(LOOK_EVERY_MS);
     }
     try {
       return readInto(0, space);

@@ -1451,14 +1451,14 @@ const MUTATIONS: ByFile = {
   "src/key/client-token.ts": [
     {
       promise: "every byte of the token counts",
-      from: "&& constantTime.timingSafeEqual(bytes, this.#value)",
+      from: "&& isEqual(bytes, this.#value)",
       to: "",
       tests: ["client-token"],
       only: "one character",
     },
     {
       promise: "the comparison takes the same time wherever the bytes differ",
-      from: "constantTime.timingSafeEqual(bytes, this.#value)",
+      from: "isEqual(bytes, this.#value)",
       to: "constantTime !== undefined && Buffer.compare(bytes, this.#value) === 0",
       tests: ["client-token"],
       only: "comparison",
