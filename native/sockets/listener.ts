@@ -11,11 +11,12 @@ const SHUT_WR = 1;
 /** Descriptors are given from the lowest on, and the proxy listens before it has many. */
 const SEARCHED_DESCRIPTORS = 1024;
 
-/** Returns the descriptors of all sockets that listen. Throws Error if there is none. */
-export function findListeners(): number[] {
+/** Returns the descriptors of the `count` sockets that listen. Throws Error if there are fewer. */
+export function findListeners(count: number): number[] {
   const found: number[] = [];
-  for (let fd = 3; fd < SEARCHED_DESCRIPTORS; fd++) if (isListening(fd)) found.push(fd);
-  if (found.length === 0) throw new Error("no listening socket was found");
+  for (let fd = 3; found.length < count && fd < SEARCHED_DESCRIPTORS; fd++)
+    if (isListening(fd)) found.push(fd);
+  if (found.length < count) throw new Error("a listening socket was not found");
   return found;
 }
 

@@ -12,11 +12,11 @@ import { warnOfFull } from "../proxy/failures.ts";
 const LOOK_EVERY_MS = 100;
 
 /**
- * Looks after the sockets that listen for as long as the process lives. `closeIdle` closes the connections that wait for a next
+ * Looks after the `sockets` sockets that listen for as long as the process lives. `closeIdle` closes the connections that wait for a next
  * request.
  */
-export function turnAwayWhenFull(closeIdle: () => void): void {
-  const listeners = findListeners();
+export function turnAwayWhenFull(sockets: number, closeIdle: () => void): void {
+  const listeners = findListeners(sockets);
   // Kept to be given up: accept(2), too, needs a free descriptor.
   let spare: number | undefined = duplicate(0);
   const look = (): void => {

@@ -23,6 +23,8 @@ import { closeWhenIdle } from "./idle.ts";
 export type Listening = {
   /** Undefined if there is no TCP port. */
   port: number | undefined;
+  /** How many sockets listen. */
+  sockets: number;
   /** Stops accepting at once, waits at most `timeoutMs` for exchanges in flight, then breaks them off. */
   stop: (timeoutMs: number) => Promise<void>;
   /** How many exchanges have begun and not ended. */
@@ -93,5 +95,5 @@ export function listen(
   const stop = async (timeoutMs: number): Promise<void> => {
     await Promise.all(servers.map((server) => stopServer(server, timeoutMs)));
   };
-  return { port: tcp?.port, stop, inFlight, closeIdle };
+  return { port: tcp?.port, sockets: servers.length, stop, inFlight, closeIdle };
 }

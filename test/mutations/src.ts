@@ -1146,7 +1146,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "no descriptor is wanting when no descriptor is left",
-      from: "  turnAwayWhenFull(server.closeIdle);\n",
+      from: "  turnAwayWhenFull(server.sockets, server.closeIdle);\n",
       to: "",
       tests: ["full"],
       only: "300 idle",
