@@ -15,11 +15,11 @@ export class Budget {
     this.#tokens = limits.rate?.count ?? Infinity;
   }
 
-  /** Counts a request that may pass; or returns why it may not. `concurrent` counts those in flight, this one included. */
-  admit(concurrent: number): Refusal | undefined {
-    const { maxRequests = Infinity, maxConcurrent = Infinity } = this.#limits;
+  /** Counts a request that may pass; or returns why it may not. `inFlight` counts the requests in flight, this one included. */
+  admit(inFlight: () => number): Refusal | undefined {
+    const { maxRequests = Infinity, maxConcurrent } = this.#limits;
     if (this.#spent >= maxRequests) return SPENT;
-    if (concurrent > maxConcurrent) return BUSY;
+    if (maxConcurrent !== undefined && inFlight() > maxConcurrent) return BUSY;
     const waitMs = this.#takeToken();
     if (waitMs > 0) return { ...TOO_FAST, headers: { "retry-after": String(Math.ceil(waitMs / 1000)) } };
     this.#spent++;

@@ -64,7 +64,7 @@ export function listen(
       if (refusal !== undefined) return refused(request, refusal);
       const caller = callers.admit(request, server);
       if ("code" in caller) return refused(request, caller);
-      const overspent = budget.admit(inFlight());
+      const overspent = budget.admit(inFlight);
       if (overspent !== undefined) return refused(request, overspent);
       // Not for a refused request: a web page could put off the closing of idle connections.
       noteRequest();

@@ -291,22 +291,22 @@ describe("together", () => {
   test("who is told to come again has spent nothing", () => {
     const rate = { count: 2, perMs: 3_600_000 };
     const budget = new Budget({ maxRequests: 2, maxConcurrent: 1, rate });
-    expect(budget.admit(2)?.code).toBe("busy");
-    expect(budget.admit(1)).toBeUndefined();
-    expect(budget.admit(2)?.code).toBe("busy");
-    expect(budget.admit(1)).toBeUndefined();
+    expect(budget.admit(() => 2)?.code).toBe("busy");
+    expect(budget.admit(() => 1)).toBeUndefined();
+    expect(budget.admit(() => 2)?.code).toBe("busy");
+    expect(budget.admit(() => 1)).toBeUndefined();
     // Spent goes first: coming again is of no use.
-    expect(budget.admit(2)?.code).toBe("budget_spent");
+    expect(budget.admit(() => 2)?.code).toBe("budget_spent");
     const slow = new Budget({ maxRequests: 2, maxConcurrent: undefined, rate: { ...rate, count: 1 } });
-    expect(slow.admit(1)).toBeUndefined();
-    for (let count = 0; count < 3; count++) expect(slow.admit(1)?.code).toBe("rate_limited");
+    expect(slow.admit(() => 1)).toBeUndefined();
+    for (let count = 0; count < 3; count++) expect(slow.admit(() => 1)?.code).toBe("rate_limited");
   });
 
   test("a long rest saves up no more than --rate", async () => {
     const rate = { count: 1, perMs: 1000 };
     const budget = new Budget({ maxRequests: undefined, maxConcurrent: undefined, rate });
     await Bun.sleep(3000);
-    expect([budget.admit(1), budget.admit(1)?.code]).toEqual([undefined, "rate_limited"]);
+    expect([budget.admit(() => 1), budget.admit(() => 1)?.code]).toEqual([undefined, "rate_limited"]);
   });
 
   test("without limits everything passes", () => {
