@@ -10,6 +10,7 @@ export const ERROR_CODES = [
   "host_refused",
   "browser_refused",
   "length_refused",
+  "websocket_refused",
   "user_refused",
   "token_refused",
   "budget_spent",

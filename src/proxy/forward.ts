@@ -2,6 +2,7 @@
 
 import { causeOf } from "../base/errors.ts";
 import type { Journal } from "../report/journal.ts";
+import { isTrouble, tellTrouble } from "../report/key-trouble.ts";
 import { type IdleTimer, receiveBody, releaseBuffer, reserveBuffer } from "./body.ts";
 import { failedExchange, UpstreamFault } from "./failures.ts";
 import { isFramed, toClient } from "./headers.ts";
@@ -19,11 +20,11 @@ export async function forward(
   const reserved = reserveBuffer(request);
   try {
     const body = await receiveBody(request, reserved, timer, exchange);
-    const answer = await upstream.send(request.headers, body, request.signal).catch((error: unknown) => {
-      throw new UpstreamFault(causeOf(error));
-    });
+    let answer = await upstream.send(request.headers, body, request.signal).catch(asFault);
     refuseUnreadable(answer);
     toClient(answer.headers);
+    journal.answered(answer.status);
+    if (isTrouble(answer.status)) answer = await tellTrouble(answer).catch(asFault);
     if (exchange !== undefined) return exchange.watch(answer, request.signal);
     // Returned as it is, not rebuilt: so it keeps back-pressure, and breaks off if the upstream does.
     return answer;
@@ -34,6 +35,10 @@ export async function forward(
   } finally {
     releaseBuffer(reserved);
   }
+}
+
+function asFault(error: unknown): never {
+  throw new UpstreamFault(causeOf(error));
 }
 
 /**

@@ -23,6 +23,7 @@ export type Head = { method: string; url: string; headers: Pick<Headers, "get" |
 /** The rule that keeps a request for POST /v1/responses from the upstream, or undefined: it may pass. */
 export function refuseExchange(head: Head): Refusal | undefined {
   return (
+    refuseWebSocket(head) ??
     refuseOtherMethods(head, "POST") ??
     refuseQuery(head) ??
     refuseForeignOrigins(head) ??
@@ -60,6 +61,32 @@ export const ROUTE_REFUSED: Refusal = {
   code: "route_refused",
   message: `refused by responses-api-proxy: only POST ${ROUTE}, without a query, passes`,
 };
+
+/** The refusal of a target that is no route: /responses is what a client with a wrong base URL asks for. */
+export function refusalOfTarget(head: Head): Refusal {
+  return head.method === "POST" && loggablePath(head) === "/responses" ? BASE_URL_REFUSED : ROUTE_REFUSED;
+}
+
+const BASE_URL_REFUSED: Refusal = {
+  ...ROUTE_REFUSED,
+  message: `refused by responses-api-proxy: the base URL must end in /v1; only POST ${ROUTE}, without a query, passes`,
+};
+
+/**
+ * A program that asks for a WebSocket (RFC 6455 §4.1) hears that HTTP/1.1 is required (RFC 9110 §15.5.22): Codex then sends a POST at once, where a
+ * 403 has it try again for seconds. Everything else about the request must be as it may be.
+ */
+function refuseWebSocket(head: Head): Refusal | undefined {
+  const { method, headers } = head;
+  const isHandshake = method === "GET" && /\bwebsocket\b/i.test(headers.get("upgrade") ?? "");
+  if (!isHandshake || (refuseQuery(head) ?? refuseForeignOrigins(head)) !== undefined) return undefined;
+  return {
+    status: 426,
+    code: "websocket_refused",
+    message: `refused by responses-api-proxy: no WebSocket; only POST ${ROUTE} passes`,
+    headers: { connection: "upgrade", upgrade: "HTTP/1.1" },
+  };
+}
 
 function refuseOtherMethods({ method }: Head, allowed: string): Refusal | undefined {
   return method === allowed ? undefined : ROUTE_REFUSED;

@@ -13,6 +13,8 @@ export class Journal {
   #exchanges = 0;
   #refused = 0;
   #failed = 0;
+  /** The upstream's answers by the first digit of their status. */
+  readonly #answers = new Map<number, number>();
 
   constructor(dump?: Dump) {
     this.#dump = dump;
@@ -45,6 +47,12 @@ export class Journal {
     });
   }
 
+  /** An answer of the upstream's that is passed on. */
+  answered(status: number): void {
+    const hundreds = Math.floor(status / 100);
+    this.#answers.set(hundreds, (this.#answers.get(hundreds) ?? 0) + 1);
+  }
+
   /** An exchange that ended in an error of the proxy's own. */
   fail(): void {
     this.#failed++;
@@ -63,9 +71,14 @@ export class Journal {
       exchanges: this.#exchanges,
       failed: this.#failed,
       refused: this.#refused,
+      answers: Object.fromEntries(
+        [...this.#answers].toSorted().map(([first, count]) => [`${first}xx`, count]),
+      ),
     };
+    const counted = Object.entries(fields.answers).map(([status, count]) => `${count} × ${status}`);
+    const answers = counted.length === 0 ? "" : `; answers: ${counted.join(", ")}`;
     terminal.info(
-      `${when === "so far" ? "running for" : "ended after"} ${fields.uptime_s} s: ${fields.exchanges} exchanges (${fields.failed} failed), ${fields.refused} refused`,
+      `${when === "so far" ? "running for" : "ended after"} ${fields.uptime_s} s: ${fields.exchanges} exchanges (${fields.failed} failed), ${fields.refused} refused${answers}`,
       fields,
     );
   }

@@ -8,6 +8,7 @@ import {
   isProbe,
   loggablePath,
   type Refusal,
+  refusalOfTarget,
   refuseExchange,
   refuseShutdown,
   ROUTE_REFUSED,
@@ -82,7 +83,7 @@ export function listen(
       askedToEnd(inFlight() - 1);
       return new Response(null, { status: 200 });
     },
-    onOther: (request) => refused(request, ROUTE_REFUSED),
+    onOther: (request) => refused(request, refusalOfTarget(request)),
     onError: (error) => failedExchange(faultOf(error), journal),
   };
 

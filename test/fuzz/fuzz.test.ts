@@ -78,7 +78,7 @@ const WRONG: Wrong[] = [
     "every path is the route",
     ["request"],
     "src/server/server.ts",
-    "onOther: (request) => refused(request, ROUTE_REFUSED)",
+    "onOther: (request) => refused(request, refusalOfTarget(request))",
     "onOther: ((...both: [Request, never]) => handlers.onResponses(...both)) as never",
     /did not send, or should not have/,
   ],

@@ -1,7 +1,7 @@
 // What must hold in every case: pure functions of the bytes sent and received, which yield a line for each violation.
 
 import { ERROR_CODES } from "../../src/proxy/error-response.ts";
-import { type Field, type Message, type Reading, readMessage, show, valuesOf } from "./http.ts";
+import { type Message, type Reading, readMessage, show, valuesOf } from "./http.ts";
 import { namedBy, type Wanted } from "./reading.ts";
 
 /** The hop-by-hop fields: none is passed on, in either direction. */
@@ -68,16 +68,20 @@ export function readAnswers(received: string, isClosed: boolean, methods: readon
     if (!status.startsWith("1")) final.push(reading.message);
     if (!reading.message.isWhole) break;
   }
-  const faults = final.flatMap((answer) => [...faultsOfFields(answer.fields)]);
+  const faults = final.flatMap((answer) => [...faultsOfFields(answer)]);
   // Bun's own refusals of unreadable requests have no body and no length; the connection's end is their end.
   const last = final.at(-1);
   if (last?.framing === "close" && isClosed) last.isWhole = true;
   return { final, faults };
 }
 
-function* faultsOfFields(fields: readonly Field[]): Generator<string> {
+function* faultsOfFields(answer: Message): Generator<string> {
+  const { fields } = answer;
+  // RFC 9110 §15.5.22: that answer says which protocol it would be.
+  const isUpgrade = isOwn(answer) && statusOf(answer) === 426;
   if (valuesOf({ fields }, "content-length").length > 1) yield "client got two Content-Lengths";
   for (const [name] of fields) {
+    if (name === "upgrade" && isUpgrade) continue;
     if (HOP_BY_HOP.includes(name) || FOR_PAGES.test(name)) yield `client got the field ${name}`;
   }
 }
@@ -96,7 +100,7 @@ export function* faultsOfOwn(answer: Message, method?: string): Generator<string
       yield `client got ${show(answer.first)} from nobody`;
     return;
   }
-  if (![403, 502, 503, 504].includes(status))
+  if (![403, 426, 502, 503, 504].includes(status))
     yield `client got status ${status} from the proxy itself: ${show(answer.body)}`;
   if (!answer.isWhole || method === "HEAD") return;
   const [, code = ""] = /"code":"(\w+)"/.exec(answer.body) ?? [];

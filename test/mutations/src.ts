@@ -5,6 +5,13 @@ import { type ByFile, listed } from "./mutation.ts";
 const MUTATIONS: ByFile = {
   "src/proxy/policy.ts": [
     {
+      promise: "a page's WebSocket hears 403",
+      from: "(refuseQuery(head) ?? refuseForeignOrigins(head)) !== undefined",
+      to: "refuseQuery(head) !== undefined",
+      tests: ["requests"],
+      only: "a WebSocket",
+    },
+    {
       promise: "only POST passes",
       from: "return method === allowed ? undefined : ROUTE_REFUSED;",
       to: "return method === allowed || method === 'PUT' ? undefined : ROUTE_REFUSED;",
@@ -134,6 +141,29 @@ const MUTATIONS: ByFile = {
       from: "    releaseBuffer(reserved);\n",
       to: "    void releaseBuffer;\n",
       tests: ["bodies"],
+    },
+  ],
+  "src/report/key-trouble.ts": [
+    {
+      promise: "what the upstream says of the key is told once a minute",
+      from: ">= WARN_EVERY_MS",
+      to: ">= 0",
+      tests: ["log"],
+      only: "about the key",
+    },
+    {
+      promise: "only a code is told of what the upstream says",
+      from: "/^\\w{1,64}$/",
+      to: "/^[^]*$/",
+      tests: ["log"],
+      only: "about the key",
+    },
+    {
+      promise: "a long body is not read for its code",
+      from: "<= MAX_BODY_BYTES",
+      to: "<= -1",
+      tests: ["log"],
+      only: "about the key",
     },
   ],
   "src/proxy/failures.ts": [

@@ -268,6 +268,37 @@ describe("is refused with 403 and the proxy's JSON, and the upstream gets nothin
     });
   });
 
+  test.each(["/responses", "/v1/v1/responses"])("a base URL that is wrong: POST %s", async (path) => {
+    const { answer } = await exchange(request({ line: `POST ${path} HTTP/1.1` }));
+    const isLikely = path === "/responses";
+    expect(JSON.parse(answer.body).error.message.includes("the base URL must end in /v1")).toBe(isLikely);
+  });
+
+  const HANDSHAKE = [
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+  ];
+  const WEBSOCKETS: [name: string, request: Request, status: number][] = [
+    ["from a program: 426", { line: "GET /v1/responses HTTP/1.1", fields: HANDSHAKE }, 426],
+    ["from a page", { line: "GET /v1/responses HTTP/1.1", fields: [...HANDSHAKE, "Origin: http://a"] }, 403],
+    ["to a foreign Host", { line: "GET /v1/responses HTTP/1.1", host: "a.test", fields: HANDSHAKE }, 403],
+    ["with a query", { line: "GET /v1/responses?a HTTP/1.1", fields: HANDSHAKE }, 403],
+    ["for another route", { line: "GET /v1/realtime HTTP/1.1", fields: HANDSHAKE }, 403],
+    ["of another protocol", { line: "GET /v1/responses HTTP/1.1", fields: ["Upgrade: h2c"] }, 403],
+  ];
+  test.each(WEBSOCKETS)("a WebSocket %s", async (_name, wire, status) => {
+    const { answer, received } = await exchange(request(wire));
+    expect(received).toEqual([]);
+    expect(answer.status).toBe(status);
+    expect(JSON.parse(answer.body).error.code === "websocket_refused").toBe(status === 426);
+    // RFC 9110 §15.5.22: a 426 says which protocol it would be.
+    expect(answer.fields.some(([name, value]) => name === "upgrade" && value === "HTTP/1.1")).toBe(
+      status === 426,
+    );
+  });
+
   test("HEAD, whose answer has no body", async () => {
     const { answer, received } = await exchange(
       "HEAD /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",

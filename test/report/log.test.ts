@@ -45,7 +45,8 @@ function withoutStartWarnings(lines: string[]): string[] {
 describe("--log-level", () => {
   const FAILURE =
     "responses-api-proxy: error: exchange failed: the upstream broke off before its answer could be passed on";
-  const TOTALS = /^responses-api-proxy: ended after \d s: 2 exchanges \(1 failed\), 1 refused$/;
+  const TOTALS =
+    /^responses-api-proxy: ended after \d s: 2 exchanges \(1 failed\), 1 refused; answers: 1 × 2xx$/;
 
   test("info, the default: the start, failures, the totals; no exchange that succeeded", async () => {
     const [listening, protections, failure, ending, totals, ...rest] = await logOf();
@@ -192,6 +193,7 @@ describe("--log-json", () => {
         exchanges: 2,
         failed: 1,
         refused: 1,
+        answers: { "2xx": 1 },
       },
     ]);
   });
@@ -228,7 +230,7 @@ test("the requests of status and wait are not counted as refusals, and get no ex
   expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
   const { stderr } = await proxy.stop();
   expect(stderr).toContain(": #1 200, ");
-  expect(stderr).toMatch(/: 1 exchanges \(0 failed\), 1 refused\n/);
+  expect(stderr).toMatch(/: 1 exchanges \(0 failed\), 1 refused; answers: 1 × 2xx\n/);
 });
 
 test("an answer whose status no Response can have is passed on, and logged", async () => {
@@ -329,4 +331,65 @@ test("no line can be forged by a file name", async () => {
   expect(stderr).toBe(
     "responses-api-proxy: error: cannot write --server-info '/proc/a\\u000aresponses-api-proxy: forged\\u001b[31m\\u202e/info.json' (ENOENT)\n",
   );
+});
+
+describe("what the upstream says about the key", () => {
+  const PREFIX = "responses-api-proxy: warning: ";
+  const json = (code: unknown): string =>
+    JSON.stringify({ error: { message: `Incorrect API key provided: ${CANARY_KEY}`, code } });
+
+  const SAID: [status: string, body: string, warning: string | undefined][] = [
+    [
+      "401 Unauthorized",
+      json("invalid_api_key"),
+      "the upstream does not accept the key (401, invalid_api_key)",
+    ],
+    ["403 Forbidden", json(null), "the upstream does not allow this with the key (403)"],
+    [
+      "429 Too Many Requests",
+      json("insufficient_quota"),
+      "the upstream's limit is reached (429, insufficient_quota)",
+    ],
+    ["401 Unauthorized", json("a b"), "the upstream does not accept the key (401)"],
+    ["401 Unauthorized", "no JSON", "the upstream does not accept the key (401)"],
+    ["401 Unauthorized", " ".repeat(5000), "the upstream does not accept the key (401)"],
+    ["400 Bad Request", json("invalid_request"), undefined],
+    ["500 Internal Server Error", json("server_error"), undefined],
+  ];
+  test.each(SAID)("%s is told once a minute, never with the message (%#)", async (status, body, warning) => {
+    const fields = `Content-Type: application/json\r\nX-Kept: 1\r\nContent-Length: ${body.length}`;
+    const answering = new RawUpstream({
+      answer: (connection) => connection.write(`HTTP/1.1 ${status}\r\n${fields}\r\n\r\n${body}`),
+    });
+    const proxy = await Proxy.start({ args: [`--upstream-url=${answering.url}`] });
+    for (let count = 0; count < 3; count++) {
+      const answer = await roundTrip(proxy.port, REQUEST);
+      // The client gets all of it, the first time as well.
+      expect({ status: answer.status, body: answer.body }).toEqual({
+        status: Number(status.slice(0, 3)),
+        body,
+      });
+      expect(answer.fields).toContainEqual(["x-kept", "1"]);
+    }
+    const { stderr } = await proxy.stop();
+    const warnings = stderr.split("\n").filter((line) => line.includes("the upstream"));
+    expect(warnings).toEqual(warning === undefined ? [] : [PREFIX + warning]);
+    expect(stderr).toContain(`(0 failed), 0 refused; answers: 3 × ${status[0]}xx\n`);
+    expect(stderr).not.toContain("Incorrect");
+  });
+
+  test("one that breaks off in that body is an answer that broke off", async () => {
+    const breaking = new RawUpstream({
+      answer: (connection) => {
+        connection.write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\n{");
+        connection.end();
+      },
+    });
+    const proxy = await Proxy.start({ args: [`--upstream-url=${breaking.url}`] });
+    const { status, body } = await roundTrip(proxy.port, REQUEST);
+    expect({ status, code: JSON.parse(body).error.code }).toEqual({
+      status: 502,
+      code: "upstream_broke_off",
+    });
+  });
 });
