@@ -276,6 +276,14 @@ describe("status", () => {
       expect(await told(arrange)).toEqual([expect.stringMatching(reason)]);
     });
 
+    test("below a symlink of one's own: believed", async () => {
+      const said = await told((directory) => {
+        symlinkSync(".", join(directory, "way"));
+        return join(directory, "way/info.json");
+      }, "10s");
+      expect(said[0]).toStartWith(`responses-api-proxy ${version} on http://127.0.0.1:`);
+    });
+
     test("of one's own in a sticky directory: believed", async () => {
       const said = await told((directory, file) => {
         chmodSync(directory, 0o1777);

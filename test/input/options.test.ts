@@ -277,6 +277,11 @@ const REFUSED: [args: string[], error: string, hint?: string][] = [
   ],
   [["--upstream-url=https://a.test/#"], "--upstream-url must not contain a fragment, got 'https://a.test/#'"],
   [
+    ["--upstream-url=http://127.0.0.1.a.test/"],
+    "--upstream-url must be https, got 'http://127.0.0.1.a.test/'",
+    "responses-api-proxy: hint: plain http to a host that is not loopback shows the key to the network; --insecure-upstream allows it\n",
+  ],
+  [
     ["--upstream-url=http://api.openai.com/v1/responses"],
     "--upstream-url must be https, got 'http://api.openai.com/v1/responses'",
     "responses-api-proxy: hint: plain http to a host that is not loopback shows the key to the network; --insecure-upstream allows it\n",

@@ -129,6 +129,10 @@ test.skipIf(lacks("root"))(
   async () => {
     const proxy = await Proxy.start();
     await proxy.waitForLine(/protections: .*, uid 0 \(--user makes it another\)\n/);
+    // No capability but CAP_IPC_LOCK, if there was that.
+    const status = readFileSync(`/proc/${proxy.pid}/status`, "utf8");
+    for (const set of ["CapPrm", "CapEff", "CapInh"])
+      expect(Number(`0x${new RegExp(`^${set}:\\t(\\w+)$`, "m").exec(status)![1]}`) & ~0x4000, set).toBe(0);
   },
 );
 
@@ -219,7 +223,7 @@ describe("--strict and --user", () => {
     const start = { binary: reachableBinary(UNREADABLE), launcher: as(ORDINARY), input: "" };
     const { exitCode, stderr } = await runProgram({ ...start, args: ["--strict"] });
     expect(exitCode).toBe(11);
-    expect(stderr).toStartWith("responses-api-proxy: error: memory is not locked");
+    expect(stderr).toMatch(/^responses-api-proxy: error: memory is not locked/m);
   });
 
   test("--strict: a readable file, whose first start was open for a moment, is an error", async () => {

@@ -492,7 +492,6 @@ const MUTATIONS: ByFile = {
       from: 'kind === "symlink" || ',
       to: "",
       tests: ["status"],
-      known: "no test reads a server-info file through a symlink of one's own",
     },
     {
       promise: "a sticky bit keeps no file from being written",
@@ -1045,7 +1044,6 @@ const MUTATIONS: ByFile = {
       from: "/^127\\.\\d+\\.\\d+\\.\\d+$/",
       to: "/^127\\./",
       tests: ["options"],
-      known: "no test has such a name in --upstream-url",
     },
     {
       promise: "no password in a URL, which every user can see",
@@ -1110,7 +1108,6 @@ const MUTATIONS: ByFile = {
       from: "return readText(`/proc/${pid}/comm`) === `${PROCESS_NAME}\\n`;",
       to: 'return readText(`/proc/${pid}/comm`) !== "";',
       tests: ["server-info", "status"],
-      known: "no test has a server-info file that names a process of another program when a proxy starts",
     },
   ],
   "src/run.ts": [

@@ -62,6 +62,12 @@ describe("is written", () => {
     expect(existsSync(file)).toBe(true);
   });
 
+  test("over a file that names another program's process: without a warning", async () => {
+    const file = join(temporaryDirectory(), "server-info.json");
+    writeFileSync(file, `{"port":1,"pid":${process.pid}}\n`);
+    expect((await start(file)).stderr).not.toContain("names a proxy");
+  });
+
   test("readable by all under a umask that forbids it", async () => {
     const file = join(temporaryDirectory(), "server-info.json");
     const launcher = ["sh", "-c", 'umask 077; exec "$0" "$@"'];
@@ -233,6 +239,7 @@ describe.skipIf(lacks("root"))(
       expect(stderr).toStartWith(
         `responses-api-proxy: error: cannot write --server-info '${file}' (EACCES)\n`,
       );
+      expect(existsSync(join(directory, "made"))).toBe(false);
     });
 
     test("another user's file is replaced by the proxy's own", async () => {
