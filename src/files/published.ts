@@ -30,15 +30,22 @@ export function socketPlace(path: string): Place {
 }
 
 /**
- * Creates the directory if it is missing, and checks that the file can be put there. Comes after the change of user, so that root creates
+ * Creates the directory if it is missing, and checks that a file can be put there, with that group if there is one: it creates
+ * and removes one. Comes after the change of user, so that root creates
  * nothing and follows nothing that another user could point elsewhere. Throws UserError.
  */
-export function preparePlace(place: Place): void {
+export function preparePlace(place: Place, gid?: number): void {
   attempt(place, () => {
     const directory = openDirectory(place);
-    const found = directory.find(basename(place.path));
-    directory.close();
-    refuseToReplace(place, found);
+    const probe = `.${randomHex(8)}`;
+    try {
+      refuseToReplace(place, directory.find(basename(place.path)));
+      close(directory.create(probe, 0o600));
+      if (gid !== undefined) giveTo(place, directory, probe, { mode: 0o600, gid });
+    } finally {
+      directory.removeIfThere(probe);
+      directory.close();
+    }
   });
 }
 

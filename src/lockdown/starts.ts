@@ -52,8 +52,10 @@ export function firstStart(words: readonly string[], given: Options, environment
     // 6. Check what the proxy will write to, as the user who will write.
     refuseWithoutNull();
     if (options.serverInfo !== undefined) prepareServerInfo(options.serverInfo);
-    if (options.clientToken !== undefined) preparePlace(tokenPlace(options.clientToken));
-    if (options.socket !== undefined) preparePlace(socketPlace(options.socket));
+    if (options.clientToken !== undefined)
+      preparePlace(tokenPlace(options.clientToken), groupNumber(options.clientTokenGroup));
+    if (options.socket !== undefined)
+      preparePlace(socketPlace(options.socket), groupNumber(options.socketGroup));
     if (options.dumpDir !== undefined) openDumpDirectory(options.dumpDir).close();
     // 7. Nothing that is executed from here on gains privileges (set-user-ID, file capabilities). Landlock and seccomp require it.
     forbidNewPrivileges();
@@ -123,6 +125,9 @@ export function refuseGaps(protections: readonly Protection[]): void {
 
 /** Room for the header value of the longest key, and as much again: a key that is too long is seen to be. */
 const KEY_PAGES_BYTES = 2 * 4096;
+
+const groupNumber = (gid: string | undefined): number | undefined =>
+  gid === undefined ? undefined : Number(gid);
 
 function describeKeyPages({ missing }: SecretPages): Protection {
   if (missing.length === 0)

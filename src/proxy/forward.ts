@@ -2,7 +2,7 @@
 
 import { causeOf } from "../base/errors.ts";
 import type { Journal } from "../report/journal.ts";
-import { isTrouble, tellTrouble } from "../report/key-trouble.ts";
+import { tellTrouble } from "../report/key-trouble.ts";
 import { type IdleTimer, receiveBody, releaseBuffer, reserveBuffer } from "./body.ts";
 import { failedExchange, UpstreamFault } from "./failures.ts";
 import { isFramed, toClient } from "./headers.ts";
@@ -20,11 +20,11 @@ export async function forward(
   const reserved = reserveBuffer(request);
   try {
     const body = await receiveBody(request, reserved, timer, exchange);
-    let answer = await upstream.send(request.headers, body, request.signal).catch(asFault);
+    const answer = await upstream.send(request.headers, body, request.signal).catch(asFault);
     refuseUnreadable(answer);
     toClient(answer.headers);
     journal.answered(answer.status);
-    if (isTrouble(answer.status)) answer = await tellTrouble(answer).catch(asFault);
+    tellTrouble(answer.status);
     if (exchange !== undefined) return exchange.watch(answer, request.signal);
     // Returned as it is, not rebuilt: so it keeps back-pressure, and breaks off if the upstream does.
     return answer;

@@ -1,9 +1,9 @@
 // What the upstream says about the key: 401, 403 and 429. The client hears it; whoever runs the proxy should, too.
+//
+// The body is left alone: the error in it may quote the key, and reading it would hold the answer back.
 
 import * as terminal from "../base/terminal.ts";
 
-/** Longer bodies are not read here; an error of OpenAI's has some 300 bytes. */
-const MAX_BODY_BYTES = 4096;
 const WARN_EVERY_MS = 60_000;
 
 const MEANING: Record<number, string> = {
@@ -14,30 +14,11 @@ const MEANING: Record<number, string> = {
 
 const warnedAt = new Map<number, number>();
 
-/** Whether the answer is one that is worth a warning now: once a minute for each status. */
-export function isTrouble(status: number): boolean {
-  return status in MEANING && performance.now() - (warnedAt.get(status) ?? -Infinity) >= WARN_EVERY_MS;
-}
-
-/**
- * Warns, with the error's `code` if the body is short JSON that has one, never with its message, which may quote anything. Returns the answer, whose
- * body may have been read. Rejects if the upstream breaks off.
- */
-export async function tellTrouble(answer: Response): Promise<Response> {
-  const { status, headers } = answer;
+/** Warns if the status is one of these, once a minute for each. */
+export function tellTrouble(status: number): void {
+  const meaning = MEANING[status];
+  if (meaning === undefined || performance.now() - (warnedAt.get(status) ?? -Infinity) < WARN_EVERY_MS)
+    return;
   warnedAt.set(status, performance.now());
-  const isShort = Number(headers.get("content-length") ?? Infinity) <= MAX_BODY_BYTES;
-  const body = isShort ? await answer.bytes() : undefined;
-  const code = codeIn(body);
-  terminal.warning(`${MEANING[status]} (${status}${code === undefined ? "" : `, ${code}`})`);
-  return body === undefined ? answer : new Response(body, { status, headers });
-}
-
-function codeIn(body: Uint8Array | undefined): string | undefined {
-  try {
-    const { error } = JSON.parse(new TextDecoder().decode(body)) as { error?: { code?: unknown } };
-    return typeof error?.code === "string" && /^\w{1,64}$/.test(error.code) ? error.code : undefined;
-  } catch {
-    return undefined;
-  }
+  terminal.warning(`${meaning} (${status})`);
 }

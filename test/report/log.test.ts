@@ -339,24 +339,13 @@ describe("what the upstream says about the key", () => {
     JSON.stringify({ error: { message: `Incorrect API key provided: ${CANARY_KEY}`, code } });
 
   const SAID: [status: string, body: string, warning: string | undefined][] = [
-    [
-      "401 Unauthorized",
-      json("invalid_api_key"),
-      "the upstream does not accept the key (401, invalid_api_key)",
-    ],
+    ["401 Unauthorized", json(CANARY_KEY), "the upstream does not accept the key (401)"],
     ["403 Forbidden", json(null), "the upstream does not allow this with the key (403)"],
-    [
-      "429 Too Many Requests",
-      json("insufficient_quota"),
-      "the upstream's limit is reached (429, insufficient_quota)",
-    ],
-    ["401 Unauthorized", json("a b"), "the upstream does not accept the key (401)"],
-    ["401 Unauthorized", "no JSON", "the upstream does not accept the key (401)"],
-    ["401 Unauthorized", " ".repeat(5000), "the upstream does not accept the key (401)"],
+    ["429 Too Many Requests", json("insufficient_quota"), "the upstream's limit is reached (429)"],
     ["400 Bad Request", json("invalid_request"), undefined],
     ["500 Internal Server Error", json("server_error"), undefined],
   ];
-  test.each(SAID)("%s is told once a minute, never with the message (%#)", async (status, body, warning) => {
+  test.each(SAID)("%s is told once a minute, with nothing of the body", async (status, body, warning) => {
     const fields = `Content-Type: application/json\r\nX-Kept: 1\r\nContent-Length: ${body.length}`;
     const answering = new RawUpstream({
       answer: (connection) => connection.write(`HTTP/1.1 ${status}\r\n${fields}\r\n\r\n${body}`),
@@ -364,7 +353,6 @@ describe("what the upstream says about the key", () => {
     const proxy = await Proxy.start({ args: [`--upstream-url=${answering.url}`] });
     for (let count = 0; count < 3; count++) {
       const answer = await roundTrip(proxy.port, REQUEST);
-      // The client gets all of it, the first time as well.
       expect({ status: answer.status, body: answer.body }).toEqual({
         status: Number(status.slice(0, 3)),
         body,
@@ -375,21 +363,16 @@ describe("what the upstream says about the key", () => {
     const warnings = stderr.split("\n").filter((line) => line.includes("the upstream"));
     expect(warnings).toEqual(warning === undefined ? [] : [PREFIX + warning]);
     expect(stderr).toContain(`(0 failed), 0 refused; answers: 3 × ${status[0]}xx\n`);
-    expect(stderr).not.toContain("Incorrect");
+    expect(stderr).not.toMatch(/Incorrect|insufficient/);
+    expect(stderr).not.toContain(CANARY_KEY);
   });
 
-  test("one that breaks off in that body is an answer that broke off", async () => {
-    const breaking = new RawUpstream({
-      answer: (connection) => {
-        connection.write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\n{");
-        connection.end();
-      },
-    });
-    const proxy = await Proxy.start({ args: [`--upstream-url=${breaking.url}`] });
-    const { status, body } = await roundTrip(proxy.port, REQUEST);
-    expect({ status, code: JSON.parse(body).error.code }).toEqual({
-      status: 502,
-      code: "upstream_broke_off",
-    });
+  test("the answer goes on as it comes: its body is not waited for", async () => {
+    const head = STREAM.replace("200 OK", "401 Unauthorized");
+    const stalling = new RawUpstream({ answer: (connection) => connection.write(head + chunk("{")) });
+    const proxy = await Proxy.start({ args: [`--upstream-url=${stalling.url}`] });
+    const wire = await open(proxy.port, REQUEST);
+    await wire.until(/\{\r\n$/);
+    expect(wire.received).toStartWith("HTTP/1.1 401 ");
   });
 });
