@@ -585,8 +585,17 @@ describe("what is left as it was", () => {
     const flags = [
       ["--port=0", `--server-info=${info}`, `--key-file=${key}`, "--http-shutdown", UPSTREAM],
       ["--insecure-upstream", "--strict", "--shutdown-timeout=1s", "--log-level=debug", "--log-json"],
-      [`--dump-dir=${dump}`, `--client-token=${join(directory, "token")}`, "--client-token-group=0"],
-      [`--socket=${join(directory, "socket")}`, "--socket-mode=0660", "--socket-group=0", "--allow-user=0"],
+      [
+        `--dump-dir=${dump}`,
+        `--client-token=${join(directory, "token")}`,
+        `--client-token-group=${process.getgid!()}`,
+      ],
+      [
+        `--socket=${join(directory, "socket")}`,
+        "--socket-mode=0660",
+        `--socket-group=${process.getgid!()}`,
+        "--allow-user=0",
+      ],
       ["--max-requests=1", "--max-concurrent=1", "--rate=1/s", "--lifetime=1s"],
     ].flat();
     const names = new Set(flags.map((flag) => /^--([a-z-]+)/.exec(flag)![1]!));
