@@ -57,31 +57,39 @@ export class Directory {
     openNext: (fd: number, name: string) => number,
   ): Directory {
     const names = path.split("/");
-    let fd = open("/", O_PATH | O_DIRECTORY);
+    let fd = openRoot();
+    // What was opened last, until it takes the place of `fd`.
+    let next: number | undefined;
     let walked = "";
     let links = 0;
-    for (let name = names.shift(); name !== undefined; name = names.shift()) {
-      if (name === "" || name === ".") continue;
-      const next = openNext(fd, name);
-      const found = statusOf(next);
-      checkStep(`${walked}/${name}`, found);
-      if (found.kind === "symlink") {
-        if (++links > MAX_SYMLINKS) throw new SystemCallError("openat", ELOOP);
-        const target = readLinkAt(next, "");
-        close(next);
-        names.unshift(...target.split("/"));
-        if (!target.startsWith("/")) continue;
+    try {
+      for (let name = names.shift(); name !== undefined; name = names.shift()) {
+        if (name === "" || name === ".") continue;
+        next = openNext(fd, name);
+        const found = statusOf(next);
+        checkStep(`${walked}/${name}`, found);
+        if (found.kind === "symlink") {
+          if (++links > MAX_SYMLINKS) throw new SystemCallError("openat", ELOOP);
+          const target = readLinkAt(next, "");
+          close(next);
+          next = undefined;
+          names.unshift(...target.split("/"));
+          if (!target.startsWith("/")) continue;
+          next = openRoot();
+          walked = "";
+        } else if (found.kind === "directory") walked += `/${name}`;
+        else throw new SystemCallError("openat", ENOTDIR);
         close(fd);
-        fd = open("/", O_PATH | O_DIRECTORY);
-        walked = "";
-        continue;
+        fd = next;
+        next = undefined;
       }
-      if (found.kind !== "directory") throw new SystemCallError("openat", ENOTDIR);
+      return new Directory(fd);
+    } catch (error) {
+      // `wait` looks a hundred times a second.
       close(fd);
-      fd = next;
-      walked += `/${name}`;
+      if (next !== undefined) close(next);
+      throw error;
     }
-    return new Directory(fd);
   }
 
   /** Creates a file and returns a descriptor for writing. Throws SystemCallError: EEXIST if it exists. */
@@ -148,6 +156,10 @@ export class Directory {
   close(): void {
     close(this.#fd);
   }
+}
+
+function openRoot(): number {
+  return open("/", O_PATH | O_DIRECTORY);
 }
 
 function openOrMake(fd: number, name: string): number {

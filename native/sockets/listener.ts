@@ -28,9 +28,12 @@ export function refusePending(listener: number, message: Uint8Array): number {
   for (let count = 0; ; count++) {
     const fd = libc.accept4(listener, null, null, SOCK_CLOEXEC);
     if (fd < 0) return count;
-    libc.send(fd, message, BigInt(message.byteLength), MSG_NOSIGNAL | MSG_DONTWAIT);
-    libc.shutdown(fd, SHUT_WR);
-    libc.close(fd);
+    try {
+      libc.send(fd, message, BigInt(message.byteLength), MSG_NOSIGNAL | MSG_DONTWAIT);
+      libc.shutdown(fd, SHUT_WR);
+    } finally {
+      libc.close(fd);
+    }
   }
 }
 

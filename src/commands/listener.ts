@@ -46,9 +46,12 @@ export function socketUid(path: string, trusted: readonly number[]): number | "n
     const directory = Directory.open(dirname(path), (_step, found) => {
       isOpen ||= strangerAt(found, trusted) !== undefined;
     });
-    const found = directory.find(basename(path));
-    directory.close();
-    return found?.kind === "socket" && !isOpen ? found.uid : "nobody";
+    try {
+      const found = directory.find(basename(path));
+      return found?.kind === "socket" && !isOpen ? found.uid : "nobody";
+    } finally {
+      directory.close();
+    }
   } catch (error) {
     if (error instanceof SystemCallError) return "nobody";
     throw error;

@@ -1,6 +1,7 @@
 // The directory of --dump-dir: closed to everybody but the user the proxy runs as.
 
 import { Directory } from "../../native/files/directory.ts";
+import type { FileStatus } from "../../native/files/files.ts";
 import { causeOf, UserError } from "../base/errors.ts";
 import { basename, dirname } from "../base/paths.ts";
 import { rootAndSelf } from "./owners.ts";
@@ -20,10 +21,7 @@ export function openDumpDirectory(path: string): Directory {
     throw refuse(`the ${found.kind} ${step} is user ${found.uid}'s`);
   };
   try {
-    const parent = Directory.make(dirname(path), mayPass);
-    if (parent.find(basename(path)) === undefined) parent.makeDirectory(basename(path), 0o700);
-    const found = parent.find(basename(path))!;
-    parent.close();
+    const found = findOrMake(Directory.make(dirname(path), mayPass), basename(path));
     if (found.kind !== "directory") throw refuse(`it is a ${found.kind}`);
     if (found.uid !== uid)
       throw refuse(`it is user ${found.uid}'s`, "name a directory of the user the proxy runs as");
@@ -31,5 +29,15 @@ export function openDumpDirectory(path: string): Directory {
     return Directory.open(path, mayPass);
   } catch (error) {
     throw error instanceof UserError ? error : refuse(causeOf(error));
+  }
+}
+
+/** Returns what has that name there, a new directory if nothing had; closes the parent. */
+function findOrMake(parent: Directory, name: string): FileStatus {
+  try {
+    if (parent.find(name) === undefined) parent.makeDirectory(name, 0o700);
+    return parent.find(name)!;
+  } finally {
+    parent.close();
   }
 }

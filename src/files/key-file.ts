@@ -35,9 +35,12 @@ export function openKeyFile(path: string): number {
   let isKubernetes = false;
   try {
     const directory = Directory.open(dirname(path), refuseStrangers);
-    isKubernetes = path.includes("/..data/") || directory.find("..data") !== undefined;
-    fd = directory.read(basename(path));
-    directory.close();
+    try {
+      isKubernetes = path.includes("/..data/") || directory.find("..data") !== undefined;
+      fd = directory.read(basename(path));
+    } finally {
+      directory.close();
+    }
     const found = statusOf(fd);
     if (found.kind !== "file") throw refuse(`it is a ${found.kind}`);
     refuseStrangers(path, found);

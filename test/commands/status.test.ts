@@ -374,6 +374,32 @@ describe("wait", () => {
     expect(inTime.ms).toBeLessThan((await timed("status", file)).ms);
   });
 
+  test("leaves nothing open at a look, whatever is in the way of the file", async () => {
+    const directory = temporaryDirectory();
+    writeFileSync(join(directory, "plain"), "");
+    symlinkSync("loop", join(directory, "loop"));
+    mkdirSync(join(directory, "open"));
+    chmodSync(join(directory, "open"), 0o777);
+    const IN_THE_WAY: [way: string, reason: string][] = [
+      ["none/info", "there is no such file"],
+      ["plain/info", "it cannot be read (ENOTDIR)"],
+      ["loop/info", "it cannot be read (ELOOP)"],
+      ["open/info", `others may write to the directory ${directory}/open`],
+      ["info", "there is no such file"],
+    ];
+    await Promise.all(
+      IN_THE_WAY.map(async ([way, reason]) => {
+        const file = join(directory, way);
+        // With so few descriptors the reason would soon be EMFILE.
+        const launcher = ["prlimit", "--nofile=64:64"];
+        const args = ["wait", file, "--max=3s"];
+        expect(await runProgram({ launcher, args })).toEqual(
+          error(`no proxy by '${file}' in 3 s: ${reason}`),
+        );
+      }),
+    );
+  });
+
   test.skipIf(lacks("curl"))("in a script, as the README has it (needs curl)", async () => {
     const script = `
       echo sk-x | "$0" --http-shutdown --server-info info.json 2>/dev/null &

@@ -396,6 +396,13 @@ const MUTATIONS: ByFile = {
       tests: ["server-info"],
     },
     {
+      promise: "a look that fails leaves nothing open",
+      from: "      close(fd);\n      if (next !== undefined) close(next);\n      throw error;",
+      to: "      throw error;",
+      tests: ["status"],
+      only: "leaves nothing open",
+    },
+    {
       promise: "a file is made only where none is",
       from: "O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode",
       to: "O_WRONLY | O_CREAT, mode",
