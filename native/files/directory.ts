@@ -92,6 +92,11 @@ export class Directory {
     }
   }
 
+  /** Device and inode, whatever path led here. Throws SystemCallError. */
+  get identity(): string {
+    return statusOf(this.#fd).identity;
+  }
+
   /** Creates a file and returns a descriptor for writing. Throws SystemCallError: EEXIST if it exists. */
   create(name: string, mode: number): number {
     return openAt(this.#fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);

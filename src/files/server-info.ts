@@ -4,7 +4,8 @@ import { SystemCallError } from "../../native/ffi/libc.ts";
 import { readText } from "../../native/files/files.ts";
 import * as terminal from "../base/terminal.ts";
 import { rootAndSelf } from "./owners.ts";
-import { type Place, preparePlace, PublishedFile, withText } from "./published.ts";
+import { serverInfoPlace } from "./places.ts";
+import { PublishedFile, withText } from "./published.ts";
 import { readServerInfo } from "./server-info-reader.ts";
 
 /** Where the proxy listens. */
@@ -20,16 +21,8 @@ export function addressesOf({ port, socket }: Listening): string[] {
 
 const MODE = 0o644;
 
-function placeOf(path: string): Place {
-  return { flag: "server-info", path, mayReplace: ["file", "symlink", "FIFO"], mayBeOpen: true };
-}
-
-/**
- * Checks that the file can be written. Warns if it names a proxy that is running: two proxies can share a file by mistake, and then nobody
- * finds the first. Throws UserError.
- */
-export function prepareServerInfo(path: string): void {
-  preparePlace(placeOf(path));
+/** Warns if the file names a proxy that is running: two proxies can share a file by mistake, and then nobody finds the first. */
+export function warnOfRunningProxy(path: string): void {
   const info = readServerInfo(path, rootAndSelf());
   if ("reason" in info || !isProxyProcess(info.pid)) return;
   const where = info.port === undefined ? `socket ${info.socket}` : `port ${info.port}`;
@@ -55,7 +48,7 @@ export const PROCESS_NAME = "responses-proxy";
 /** Writes the file. Clients are other users, who must be able to read it: so the first start sets the umask. Throws UserError. */
 export function writeServerInfo(path: string, { port, socket }: Listening): PublishedFile {
   const text = `${JSON.stringify({ port, socket, pid: process.pid })}\n`;
-  const file = PublishedFile.create(placeOf(path), withText(text, MODE));
+  const file = PublishedFile.create(serverInfoPlace(path), withText(text, MODE));
   file.publish();
   return file;
 }

@@ -1,6 +1,7 @@
 // --client-token: what clients must send in place of a key. A new one at each start; only the file and this object have it.
 
-import { PublishedFile, tokenPlace, withText } from "../files/published.ts";
+import { tokenPlace } from "../files/places.ts";
+import { PublishedFile, withText } from "../files/published.ts";
 
 const TOKEN_BYTES = 32;
 const OWN_MODE = 0o600;

@@ -13,10 +13,9 @@ import {
   setProcessName,
 } from "../../native/process/process.ts";
 import { EXIT, UserError } from "../base/errors.ts";
-import { openDumpDirectory } from "../files/dump-directory.ts";
 import { openKeyFile } from "../files/key-file.ts";
-import { preparePlace, socketPlace, tokenPlace } from "../files/published.ts";
-import { prepareServerInfo, PROCESS_NAME } from "../files/server-info.ts";
+import { preparePlaces } from "../files/places.ts";
+import { PROCESS_NAME, warnOfRunningProxy } from "../files/server-info.ts";
 import { cleanEnvironment, type Environment, refuseUnclearProxyVariable } from "../input/environment.ts";
 import { reportUnusedProxyVariables } from "../input/mistakes.ts";
 import { type Options, toArguments } from "../input/options.ts";
@@ -51,12 +50,8 @@ export function firstStart(words: readonly string[], given: Options, environment
     else becomeOrRefuse(user);
     // 6. Check what the proxy will write to, as the user who will write.
     refuseWithoutNull();
-    if (options.serverInfo !== undefined) prepareServerInfo(options.serverInfo);
-    if (options.clientToken !== undefined)
-      preparePlace(tokenPlace(options.clientToken), groupNumber(options.clientTokenGroup));
-    if (options.socket !== undefined)
-      preparePlace(socketPlace(options.socket), groupNumber(options.socketGroup));
-    if (options.dumpDir !== undefined) openDumpDirectory(options.dumpDir).close();
+    preparePlaces(options);
+    if (options.serverInfo !== undefined) warnOfRunningProxy(options.serverInfo);
     // 7. Nothing that is executed from here on gains privileges (set-user-ID, file capabilities). Landlock and seccomp require it.
     forbidNewPrivileges();
     // 8. Copy the program out of the user's reach if the user can read its file: the kernel closes a process to others from its first
@@ -125,9 +120,6 @@ export function refuseGaps(protections: readonly Protection[]): void {
 
 /** Room for the header value of the longest key, and as much again: a key that is too long is seen to be. */
 const KEY_PAGES_BYTES = 2 * 4096;
-
-const groupNumber = (gid: string | undefined): number | undefined =>
-  gid === undefined ? undefined : Number(gid);
 
 function describeKeyPages({ missing }: SecretPages): Protection {
   if (missing.length === 0)

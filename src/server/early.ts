@@ -1,6 +1,7 @@
 // What the second start must open before the filter: the Unix socket, the client token's file with its group, and the way to ask whose a
 // connection is.
 
+import { groupNumber } from "../files/places.ts";
 import type { Options } from "../input/options.ts";
 import { ClientToken } from "../key/client-token.ts";
 import { openDiagnostics } from "./callers.ts";
@@ -22,10 +23,10 @@ export function openEarly(options: Options): EarlyOpened {
   const listener =
     socket === undefined
       ? undefined
-      : new SocketListener(socket, { mode: socketMode, gid: numberOf(socketGroup) });
+      : new SocketListener(socket, { mode: socketMode, gid: groupNumber(socketGroup) });
   try {
     const token =
-      clientToken === undefined ? undefined : ClientToken.create(clientToken, numberOf(clientTokenGroup));
+      clientToken === undefined ? undefined : ClientToken.create(clientToken, groupNumber(clientTokenGroup));
     return { socket: listener, token, diagnostics };
   } catch (error) {
     listener?.file.remove();
@@ -38,6 +39,3 @@ export function removeEarly({ socket, token }: EarlyOpened): void {
   socket?.file.remove();
   token?.file.remove();
 }
-
-const numberOf = (text: string | undefined): number | undefined =>
-  text === undefined ? undefined : Number(text);

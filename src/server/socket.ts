@@ -1,7 +1,8 @@
 // --socket: a Unix socket in place of a TCP port. It is bound before the filter, which allows no more sockets of that kind, and published when the
 // proxy serves. A new proxy takes the path over while the old one still drains.
 
-import { PublishedFile, socketPlace } from "../files/published.ts";
+import { socketPlace } from "../files/places.ts";
+import { PublishedFile } from "../files/published.ts";
 import { errorResponse } from "../proxy/error-response.ts";
 import {
   type Connection,

@@ -1,7 +1,7 @@
 // Starts that fail although the command line is right: the message says what to do about it.
 
 import { beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { likelierUpstream } from "../../src/input/upstream-url.ts";
@@ -125,6 +125,65 @@ describe("a key file as containers have it", () => {
     const directory = temporaryDirectory();
     symlinkSync("elsewhere", join(directory, "key"));
     expect((await refused(join(directory, "key")))[1]).toBe("hint: name the file itself");
+  });
+});
+
+describe("two flags that lead to one place by two paths", () => {
+  /** DIR/real, and DIR/link, which leads there; DIR/real/key has a key in it. */
+  function twoPaths(): { real: string; link: string } {
+    const directory = temporaryDirectory();
+    const [real, link] = [join(directory, "real"), join(directory, "link")];
+    mkdirSync(real);
+    symlinkSync("real", link);
+    writeFileSync(join(real, "key"), `${CANARY_KEY}\n`, { mode: 0o600 });
+    return { real, link };
+  }
+
+  const WRITTEN = ["server-info", "client-token", "socket"] as const;
+  const PAIRS = [
+    ...WRITTEN.flatMap((first, index) => WRITTEN.slice(index + 1).map((second) => [first, second])),
+    ...WRITTEN.flatMap((written) => ["dump-dir", "key-file"].map((other) => [other, written])),
+  ] as [first: string, second: string][];
+  test.each(PAIRS)(
+    "--%s and --%s: refused before there is a key, and nothing is replaced",
+    async (first, second) => {
+      const { real, link } = twoPaths();
+      const args = [`--${first}=${real}/key`, `--${second}=${link}/key`];
+      if (first !== "key-file") rmSync(join(real, "key"));
+      const { exitCode, stderr } = await runProgram({ args });
+      expect(lines(stderr)).toEqual([
+        `error: cannot write --${second} '${link}/key': --${first} leads to the same place`,
+        "hint: give each of the two a place of its own",
+      ]);
+      expect(exitCode).toBe(1);
+      if (first === "key-file") expect(readFileSync(join(real, "key"), "utf8")).toBe(`${CANARY_KEY}\n`);
+      else expect(readdirSync(real)).toEqual(first === "dump-dir" ? ["key"] : []);
+    },
+  );
+
+  test("by the same path, however it is spelled: a wrong command line", async () => {
+    const args = ["--server-info=/tmp/a/x", "--socket=/tmp/a/../a//./x"];
+    const { exitCode, stderr } = await runProgram({ args });
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain("--key-file and --dump-dir must be different\n");
+  });
+
+  test("the neighbours: one name in two directories, two names in one, and a symlink to the key's file", async () => {
+    const { real, link } = twoPaths();
+    const other = temporaryDirectory();
+    symlinkSync(join(real, "key"), join(real, "x"));
+    const { stderr } = await Proxy.start({
+      args: [
+        `--key-file=${real}/key`,
+        `--server-info=${link}/x`,
+        `--client-token=${real}/y`,
+        `--socket=${other}/x`,
+        `--dump-dir=${other}/y`,
+      ],
+    });
+    expect(stderr).not.toContain("error");
+    expect(readFileSync(join(real, "x"), "utf8")).toStartWith("{");
+    expect(readFileSync(join(real, "key"), "utf8")).toBe(`${CANARY_KEY}\n`);
   });
 });
 

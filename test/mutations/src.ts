@@ -556,29 +556,22 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a file that cannot be written ends the start, before there is a key",
-      from: "if (options.serverInfo !== undefined) prepareServerInfo(options.serverInfo);",
+      from: "    preparePlaces(options);\n",
       to: "",
       tests: ["server-info"],
     },
     {
       promise: "the server-info file's directory is made by the proxy's user, not by root",
       from: "const user = userOf(options);",
-      to: "const user = userOf(options);\n  if (options.serverInfo !== undefined) prepareServerInfo(options.serverInfo);",
+      to: "const user = userOf(options);\n  preparePlaces(options);",
       tests: ["server-info"],
       only: "nothing as root",
       known: "the test sees the refusal, and not the directory that root has made by then",
     },
     {
-      promise: "the dump's directory is there before Landlock is",
-      from: "if (options.dumpDir !== undefined) openDumpDirectory(options.dumpDir).close();",
-      to: "",
-      tests: ["dump"],
-      only: "the directory",
-    },
-    {
       promise: "the dump's directory is made by the proxy's user, not by root",
       from: "const user = userOf(options);",
-      to: "const user = userOf(options);\n  if (options.dumpDir !== undefined) openDumpDirectory(options.dumpDir).close();",
+      to: "const user = userOf(options);\n  preparePlaces(options);",
       tests: ["dump"],
       only: "as the user that --user names",
     },
@@ -1072,12 +1065,6 @@ const MUTATIONS: ByFile = {
   ],
   "src/files/server-info.ts": [
     {
-      promise: "a directory, a device or a socket is not replaced",
-      from: 'mayReplace: ["file", "symlink", "FIFO"], mayBeOpen: true',
-      to: 'mayReplace: ["file", "symlink", "FIFO", "socket", "device"], mayBeOpen: true',
-      tests: ["server-info"],
-    },
-    {
       promise: "who takes a running proxy's file is told whose",
       from: 'if ("reason" in info || !isProxyProcess(info.pid)) return;',
       to: "return;",
@@ -1514,12 +1501,6 @@ const MUTATIONS: ByFile = {
   ],
   "src/files/published.ts": [
     {
-      promise: "the way to the file is nobody else's",
-      from: "const stranger = strangerAt(found, trusted);",
-      to: "const stranger = strangerAt(found, [...trusted, found.uid]);",
-      tests: ["server-info", "client-token"],
-    },
-    {
       promise: "nor one that has got the inode of ours",
       from: "this.#identity = statusOf(held).identity;",
       to: "this.#identity = statusOf(held).identity;\n    close(held);",
@@ -1527,25 +1508,11 @@ const MUTATIONS: ByFile = {
       only: "running proxy",
     },
     {
-      promise: "nothing is made before the way is known to be good",
-      from: "      refuseToReplace(place, directory.find(basename(place.path)));\n      close(",
-      to: "      close(",
-      tests: ["server-info"],
-      known: "a first time: PublishedFile.create asks again",
-    },
-    {
       promise: "what has taken the file's place is not removed",
       from: "this.#directory.find(name)?.identity === this.#identity",
       to: "this.#directory.find(name) !== undefined",
       tests: ["client-token"],
       only: "not if another|nor if",
-    },
-    {
-      promise: "nobody else may write where the token is",
-      from: 'if (stranger === undefined || (stranger === "others" && place.mayBeOpen)) return;',
-      to: 'if (stranger === undefined || stranger === "others") return;',
-      tests: ["client-token"],
-      only: "place of the file",
     },
     {
       promise: "a file that cannot be finished leaves nothing",
@@ -1568,6 +1535,41 @@ const MUTATIONS: ByFile = {
       tests: ["socket"],
       only: "mode 06|another's group",
     },
+  ],
+  "src/files/places.ts": [
+    {
+      promise: "a directory, a device or a socket is not replaced",
+      from: 'mayReplace: ["file", "symlink", "FIFO"], mayBeOpen: true',
+      to: 'mayReplace: ["file", "symlink", "FIFO", "socket", "device"], mayBeOpen: true',
+      tests: ["server-info"],
+    },
+    {
+      promise: "the dump's directory is there before Landlock is",
+      from: "if (dumpDir !== undefined) {",
+      to: 'if (dumpDir === "") {',
+      tests: ["dump"],
+      only: "the directory",
+    },
+    {
+      promise: "the way to the file is nobody else's",
+      from: "const stranger = strangerAt(found, trusted);",
+      to: "const stranger = strangerAt(found, [...trusted, found.uid]);",
+      tests: ["server-info", "client-token"],
+    },
+    {
+      promise: "nothing is made before the way is known to be good",
+      from: "      refuseToReplace(place, found);\n      close(",
+      to: "      close(",
+      tests: ["server-info"],
+      known: "a first time: PublishedFile.create asks again",
+    },
+    {
+      promise: "nobody else may write where the token is",
+      from: 'if (stranger === undefined || (stranger === "others" && place.mayBeOpen)) return;',
+      to: 'if (stranger === undefined || stranger === "others") return;',
+      tests: ["client-token"],
+      only: "place of the file",
+    },
     {
       promise: "nobody else may write where the socket is",
       from: 'mayReplace: ["socket"], mayBeOpen: false',
@@ -1581,6 +1583,20 @@ const MUTATIONS: ByFile = {
       to: 'mayReplace: ["socket", "file", "symlink", "FIFO"]',
       tests: ["socket"],
       only: "in the way is refused",
+    },
+    {
+      promise: "two flags that lead to one place by two paths are refused",
+      from: "taken.set(here, place.flag);",
+      to: "",
+      tests: ["stumbles"],
+      only: "two paths",
+    },
+    {
+      promise: "the key file is replaced by nothing",
+      from: 'if (keyFile !== undefined) taken.set(statusOf(0).identity, "key-file");',
+      to: "",
+      tests: ["stumbles"],
+      only: "two paths",
     },
   ],
   "src/server/socket.ts": [

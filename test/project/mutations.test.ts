@@ -58,6 +58,7 @@ describe("mutations", () => {
       "src/base/upstream-faults.ts",
       "src/files/key-file.ts",
       "src/files/owners.ts",
+      "src/files/places.ts",
       "src/files/published.ts",
       "src/files/server-info-reader.ts",
       "src/files/server-info.ts",
