@@ -1,10 +1,10 @@
-// Whether the owner of the process's user namespace can read its memory (user_namespaces(7)).
+// What the process's user namespace means (user_namespaces(7)): whether its owner can read the process's memory, and which users it maps.
 //
 // The owner is the user who created the namespace, and has every capability in it, also from outside. So
 // each of the owner's processes can use ptrace(2) and /proc/PID/mem on a process inside, dumpable or not.
 // Rootless containers and bubblewrap are such namespaces.
 
-import { AT_FDCWD, close, O_PATH, openAt, readText, statusOf } from "../files/files.ts";
+import { AT_FDCWD, close, O_PATH, openAt, readTextIfThere, statusOf } from "../files/files.ts";
 
 /**
  * Returns whether the owner of the process's user namespace can read its memory. False in two cases: in the
@@ -18,10 +18,19 @@ export function isReadableByNamespaceOwner({ isReadable }: { isReadable: boolean
   return isReadable || isMapped(fileOwner(), ranges);
 }
 
-/** Lines of `/proc/self/uid_map`: first ID inside, first ID outside, count. */
+/**
+ * Returns whether the user ID is one user's. All users that the namespace does not map appear as one, the overflow ID 65534, and so does the
+ * process itself if its user is not mapped. If the overflow ID is mapped as well, as in most containers, that user cannot be told from those
+ * outside, who then count as it. Throws SystemCallError.
+ */
+export function isMappedUser(uid: number): boolean {
+  return isMapped(uid, mappedRanges());
+}
+
+/** Lines of `/proc/self/uid_map`: first ID inside, first ID outside, count. A kernel without user namespaces has no such file. */
 function mappedRanges(): number[][] {
-  const lines = readText("/proc/self/uid_map").trim().split("\n");
-  return lines.map((line) => line.trim().split(/\s+/).map(Number));
+  const lines = (readTextIfThere("/proc/self/uid_map") ?? "0 0 4294967295").trim().split("\n");
+  return lines.filter((line) => line !== "").map((line) => line.trim().split(/\s+/).map(Number));
 }
 
 /** The owner of the program's file. An outside owner appears as the overflow ID, which is not mapped. */

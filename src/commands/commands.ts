@@ -2,6 +2,7 @@
 // modules of Node's that they import, out of each start of the proxy.
 
 import { findUser } from "../../native/process/credentials.ts";
+import { isMappedUser } from "../../native/process/namespace.ts";
 import { EXIT, type ExitCode } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
 import { quote, readCommandFlags, usageError } from "../input/arguments.ts";
@@ -64,6 +65,10 @@ function uidOf(nameOrUid: string | undefined): number | undefined {
   if (nameOrUid === undefined) return undefined;
   const user = findUser(nameOrUid);
   if (user === undefined) throw usageError(`--of-user ${quote(nameOrUid)} is no user`);
+  if (!isMappedUser(user.uid))
+    throw usageError(
+      `--of-user ${quote(nameOrUid)} is user ${user.uid}, whom this user namespace does not map`,
+    );
   return user.uid;
 }
 

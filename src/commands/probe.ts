@@ -5,6 +5,7 @@ import { SystemCallError } from "../../native/ffi/libc.ts";
 import { readText } from "../../native/files/files.ts";
 import { causeOf } from "../base/errors.ts";
 import { SERVER } from "../base/version.ts";
+import { rootAndSelf } from "../files/owners.ts";
 import { readServerInfo } from "../files/server-info-reader.ts";
 import { isProxyProcess } from "../files/server-info.ts";
 import { listenerUid, socketUid } from "./listener.ts";
@@ -35,7 +36,7 @@ export async function probeProxy(
   trusted: number | undefined,
   timeoutMs: number,
 ): Promise<ProxyState> {
-  const trustedUsers = [0, process.geteuid!(), ...(trusted === undefined ? [] : [trusted])];
+  const trustedUsers = [...rootAndSelf(), ...(trusted === undefined ? [] : [trusted])];
   const info = readServerInfo(file, trustedUsers);
   if ("reason" in info) return { alive: false, stale: false, ...info };
   const { port, socket, pid, uid, modified } = info;

@@ -16,8 +16,9 @@ export function openDumpDirectory(path: string): Directory {
   const refuse = (why: string, ...hints: string[]): UserError =>
     new UserError(`cannot write --dump-dir '${path}': ${why}`, undefined, hints);
   const uid = process.geteuid!();
+  const trusted = rootAndSelf();
   const mayPass: Parameters<typeof Directory.make>[1] = (step, found) => {
-    if (rootAndSelf().includes(found.uid)) return;
+    if (trusted.includes(found.uid)) return;
     throw refuse(`the ${found.kind} ${step} is user ${found.uid}'s`);
   };
   try {

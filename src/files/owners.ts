@@ -1,12 +1,16 @@
 // Who, besides the users that are trusted, could have put a file where it is: the owners and modes of it and of all directories on the way.
 
 import type { FileStatus } from "../../native/files/files.ts";
+import { isMappedUser } from "../../native/process/namespace.ts";
 
 const WRITABLE_BY_OTHERS = 0o022;
 const STICKY = 0o1000;
 
-/** Root, and the user the process runs as. */
-export const rootAndSelf = (): readonly number[] => [0, process.geteuid!()];
+/** Root, and the user the process runs as; without the latter if the user namespace does not map it, since its ID is then that of many. */
+export function rootAndSelf(): readonly number[] {
+  const self = process.geteuid!();
+  return isMappedUser(self) ? [0, self] : [0];
+}
 
 /**
  * Returns the user ID of an owner who is not trusted, "others" if the mode lets more users write there, undefined if only the trusted users

@@ -9,6 +9,7 @@ import {
   type User,
   userIds,
 } from "../../native/process/credentials.ts";
+import { isMappedUser } from "../../native/process/namespace.ts";
 import type { Status } from "../../native/process/proc-status.ts";
 import { causeOf, EXIT, UserError } from "../base/errors.ts";
 import type { Options } from "../input/options.ts";
@@ -44,6 +45,13 @@ export function withNumbers(options: Options): Options {
   const userId = (name: string): string => {
     const user = findUser(name);
     if (user === undefined) throw unknown(`--allow-user '${name}' is no user`);
+    // The kernel says of every client that is not mapped that it is the same user (user_namespaces(7)).
+    if (!isMappedUser(user.uid))
+      throw new UserError(
+        `--allow-user '${name}' is user ${user.uid}, whom this user namespace does not map`,
+        EXIT.usage,
+        ["name a user that /proc/self/uid_map has, or start it outside the namespace"],
+      );
     return String(user.uid);
   };
   const groupId = (flag: string, name: string | undefined): string | undefined => {

@@ -450,6 +450,13 @@ const MUTATIONS: ByFile = {
   ],
   "src/files/owners.ts": [
     {
+      promise: "in a user namespace that does not map the user, that ID is nobody's",
+      from: "return isMappedUser(self) ? [0, self] : [0];",
+      to: "void isMappedUser;\n  return [0, self];",
+      tests: ["namespace"],
+      only: "proxy's own user",
+    },
+    {
       promise: "an owner who is not trusted is a stranger",
       from: "if (!trusted.includes(uid)) return uid;",
       to: "",
@@ -763,6 +770,13 @@ const MUTATIONS: ByFile = {
     },
   ],
   "src/lockdown/user.ts": [
+    {
+      promise: "--allow-user means one user, in a user namespace, too",
+      from: "if (!isMappedUser(user.uid))",
+      to: "void isMappedUser;\n    if (false)",
+      tests: ["namespace"],
+      only: "--allow-user",
+    },
     {
       promise: "--user is not root",
       from: "if (user.uid === 0)",
