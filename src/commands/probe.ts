@@ -23,6 +23,11 @@ export type ProxyState =
   | { alive: false; stale: boolean; reason: string; owner?: number };
 
 const MAX_HEAD_BYTES = 16_384;
+/**
+ * A relative path would be looked for in the asker's directory, and its owner elsewhere; at an empty one Bun.connect throws; and the kernel ends a
+ * path at a NUL.
+ */
+const ABSOLUTE = /^\/[^\0]*$/;
 /** The time the kernel was started at is known to a second (proc_stat(5)). */
 const START_TOLERANCE_MS = 2000;
 const CLOCK_TICKS_PER_SECOND = 100; // USER_HZ, on every architecture (proc_pid_stat(5))
@@ -42,8 +47,7 @@ export async function probeProxy(
   const { port, socket, pid, uid, modified } = info;
   const where = port === undefined ? `socket ${socket}` : `port ${port}`;
   const stale = (reason: string): ProxyState => ({ alive: false, stale: true, reason });
-  // A relative one would be looked for in the asker's directory, and its owner elsewhere; at an empty one Bun.connect throws.
-  if (socket !== undefined && !socket.startsWith("/")) return stale(`${where} has no absolute path`);
+  if (socket !== undefined && !ABSOLUTE.test(socket)) return stale(`${where} has no absolute path`);
   if (!isThere(pid)) return stale(`process ${pid} is gone`);
   const answer = await ask(port === undefined ? { unix: socket! } : { port }, timeoutMs);
   if ("failure" in answer) return stale(`${where} does not answer (${answer.failure})`);
@@ -61,6 +65,13 @@ export async function probeProxy(
         ? `${where} could have been put there by another user`
         : `${where} is another program's, on another address than 127.0.0.1`,
     );
+  // With hidepid, /proc does not show the processes of others. What root's file names may still be root's.
+  if (listener !== undefined && listener !== 0 && owner === undefined)
+    return {
+      alive: false,
+      stale: false,
+      reason: `${where} is user ${listener}'s, and /proc does not show whose process ${pid} is`,
+    };
   if (listener !== undefined && owner !== undefined && listener !== owner)
     return stale(`${where} is user ${listener}'s, and the proxy was user ${owner}'s`);
   // The kernel uses process IDs again, within seconds if somebody wants one. So if the file is root's and the process another user's, the

@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { version } from "../../package.json";
 import { atEnd } from "../harness/cleanup.ts";
 import { until } from "../harness/deadline.ts";
+import { inNamespace } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
 import { BINARY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
@@ -210,6 +211,28 @@ describe("status", () => {
       writeFileSync(file, `{"port":${port},"pid":${child.pid}}\n`);
       expect(await runProgram({ args: ["status", file] })).toEqual(
         error(`'${file}' is stale: port ${port} is user 0's, and the proxy was user ${ALICE}'s`),
+      );
+    },
+  );
+
+  test.skipIf(lacks("root", "mount namespaces"))(
+    "where /proc hides whose the process is: a port of another user's is not believed, root's is (needs root, mount namespaces)",
+    async () => {
+      const file = infoFile();
+      const binary = reachableBinary();
+      const launcher = [...inNamespace("mount -t proc -o hidepid=2 proc /proc"), ...as(ALICE)];
+      const asked = { binary, launcher, args: ["status", file] };
+      const { port } = await Proxy.start({ binary, launcher: as(BOB) });
+      writeFileSync(file, `{"port":${port},"pid":${process.pid}}\n`);
+      expect(await runProgram(asked)).toEqual(
+        error(
+          `no proxy by '${file}': port ${port} is user ${BOB}'s, and /proc does not show whose process ${process.pid} is`,
+        ),
+      );
+      const roots = impostor();
+      writeFileSync(file, `{"port":${roots},"pid":${process.pid}}\n`);
+      expect(await runProgram(asked)).toEqual(
+        ended(0, `responses-api-proxy ${version} on http://127.0.0.1:${roots}, pid ${process.pid}\n`, ""),
       );
     },
   );

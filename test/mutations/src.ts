@@ -1699,6 +1699,13 @@ const MUTATIONS: ByFile = {
   ],
   "src/commands/probe.ts": [
     {
+      promise: "a port of another user's is not believed because /proc hides whose the process is",
+      from: "if (listener !== undefined && listener !== 0 && owner === undefined)",
+      to: "if (false)",
+      tests: ["status"],
+      only: "hides",
+    },
+    {
       promise: "a socket of another user's in a sticky directory is not believed",
       from: "if (listener !== undefined && owner !== undefined && listener !== owner)",
       to: "if (port !== undefined && listener !== undefined && owner !== undefined && listener !== owner)",
@@ -1706,7 +1713,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a socket that is named by no absolute path is not looked for",
-      from: 'if (socket !== undefined && !socket.startsWith("/"))',
+      from: "if (socket !== undefined && !ABSOLUTE.test(socket))",
       to: "if (false)",
       tests: ["status-socket"],
       only: "cannot be one",
