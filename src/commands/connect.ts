@@ -5,6 +5,7 @@ import { connect as connectTo, createServer, type Server, type Socket } from "no
 
 import { raiseFileLimit } from "../../native/process/process.ts";
 import { causeOf, type ExitCode } from "../base/errors.ts";
+import { onceIn } from "../base/seldom.ts";
 import * as terminal from "../base/terminal.ts";
 import { cannotListen } from "../input/listening.ts";
 
@@ -14,11 +15,13 @@ const OTHER_DESCRIPTORS = 24;
 
 /** Prints the base URL once it listens, and runs until a signal ends it. Throws UserError if it cannot listen. */
 export async function connect(path: string, port: number): Promise<ExitCode> {
-  const warn = onceInAWhile((cause) =>
+  const isTimeToWarn = onceIn(SILENT_MS);
+  const warn = (cause: string): void => {
+    if (!isTimeToWarn()) return;
     terminal.warning(`cannot connect to '${path}' (${cause}): the client's connection is reset`, [
       "start the proxy with --socket, and see that this user may connect to it (--socket-mode, --socket-group)",
-    ]),
-  );
+    ]);
+  };
   const server = createServer({ allowHalfOpen: true }, (client) => {
     const proxy = connectTo({ path, allowHalfOpen: true });
     proxy.once("error", (error) => {
@@ -53,13 +56,4 @@ async function listen(server: Server, port: number): Promise<void> {
   server.once("error", (error) => listening.reject(cannotListen(port, causeOf(error))));
   server.listen({ host: "127.0.0.1", port });
   await listening.promise;
-}
-
-function onceInAWhile(say: (cause: string) => void): (cause: string) => void {
-  let saidAt = -Infinity;
-  return (cause) => {
-    if (performance.now() - saidAt < SILENT_MS) return;
-    saidAt = performance.now();
-    say(cause);
-  };
 }

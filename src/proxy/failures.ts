@@ -3,6 +3,7 @@
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { causeOf } from "../base/errors.ts";
+import { onceIn } from "../base/seldom.ts";
 import * as terminal from "../base/terminal.ts";
 import { faultFor } from "../base/upstream-faults.ts";
 import type { Journal } from "../report/journal.ts";
@@ -62,12 +63,10 @@ function explain(error: unknown): { status: number; code: ErrorCode; message: st
   return { status, code, message: request === "" ? what : `${what}; ${request}` };
 }
 
-const WARN_EVERY_MS = 60_000;
-let warnedAt = -Infinity;
+const isTimeToWarn = onceIn(60_000);
 
 /** Warns once a minute at most. */
 export function warnOfFull(): void {
-  if (performance.now() - warnedAt < WARN_EVERY_MS) return;
-  warnedAt = performance.now();
+  if (!isTimeToWarn()) return;
   terminal.warning("no file descriptors left: new connections and exchanges are turned away with 503");
 }
