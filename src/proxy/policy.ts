@@ -11,7 +11,7 @@ export type Refusal = {
   code: ErrorCode;
   message: string;
   headers?: Record<string, string>;
-  by?: string;
+  by?: string | undefined;
 };
 
 /**

@@ -3,6 +3,8 @@
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { openSocketDiagnostics, SocketOwner } from "../../native/sockets/socket-owner.ts";
 import { UserError } from "../base/errors.ts";
+import { onceIn } from "../base/seldom.ts";
+import * as terminal from "../base/terminal.ts";
 import type { ClientToken } from "../key/client-token.ts";
 import type { Refusal } from "../proxy/policy.ts";
 
@@ -17,6 +19,7 @@ export class Callers {
   readonly #allowed: ReadonlySet<number>;
   readonly #token: ClientToken | undefined;
   readonly #owners: SocketOwner | undefined;
+  readonly #isTimeToWarn = onceIn(60_000);
 
   private constructor(allowed: readonly number[], token: ClientToken | undefined, owners?: SocketOwner) {
     this.#allowed = new Set(allowed);
@@ -47,22 +50,35 @@ export class Callers {
     // A Unix socket has no port; its mode and group guard it.
     const isTcp = connection.port !== undefined;
     const uid = isTcp ? this.#ownerOf(request, connection) : undefined;
+    const user = uid === undefined ? undefined : `user ${uid}`;
     if (isTcp && this.#allowed.size > 0 && (uid === undefined || !this.#allowed.has(uid)))
-      return { ...USER_REFUSED, by: uid === undefined ? "a user that is not known any more" : `user ${uid}` };
+      return { ...USER_REFUSED, by: user ?? "a user that is not known any more" };
     if (this.#token !== undefined) {
-      if (!this.#token.matches(request.headers.get("authorization"))) return TOKEN_REFUSED;
-      return { by: uid === undefined ? "token" : `user ${uid}, token` };
+      if (!this.#token.matches(request.headers.get("authorization"))) return { ...TOKEN_REFUSED, by: user };
+      return { by: user === undefined ? "token" : `${user}, token` };
     }
-    return { by: uid === undefined ? undefined : `user ${uid}` };
+    return { by: user };
   }
 
   #ownerOf(request: Request, connection: Connection): number | undefined {
     // Null once the client has reset the connection, whose request may be read all the same.
     const client = connection.requestIP(request);
     if (client === null) return undefined;
-    const uid = this.#owners?.ownerOf(client);
+    const uid = this.#askFor(client);
     // Looked at again: had the client reset it in between, the port could have been another user's when the kernel was asked.
     return connection.requestIP(request) === null ? undefined : uid;
+  }
+
+  /** Undefined also if the kernel cannot be asked, for want of memory for example: with --allow-user that is a refusal, and no bug of the proxy's. */
+  #askFor(client: { address: string; port: number }): number | undefined {
+    try {
+      return this.#owners?.ownerOf(client);
+    } catch (error) {
+      if (!(error instanceof SystemCallError)) throw error;
+      if (this.#allowed.size > 0 && this.#isTimeToWarn())
+        terminal.warning(`--allow-user: ${DOES_NOT_SAY} (${error.message}), so it is refused`);
+      return undefined;
+    }
   }
 }
 
@@ -77,12 +93,12 @@ export function openDiagnostics({ must }: { must: boolean }): number | undefined
   }
 }
 
+const DOES_NOT_SAY = "the kernel does not say whose a connection is";
+
 function cannotAsk({ message }: SystemCallError): UserError {
-  return new UserError(
-    `--allow-user: the kernel does not say whose a connection is (${message})`,
-    undefined,
-    ["it must have CONFIG_INET_DIAG; gVisor has not: use --socket or --client-token there"],
-  );
+  return new UserError(`--allow-user: ${DOES_NOT_SAY} (${message})`, undefined, [
+    "it must have CONFIG_INET_DIAG; gVisor has not: use --socket or --client-token there",
+  ]);
 }
 
 const USER_REFUSED: Refusal = {

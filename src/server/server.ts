@@ -66,7 +66,7 @@ export function listen(
       const caller = callers.admit(request, server);
       if ("code" in caller) return refused(request, caller);
       const overspent = budget.admit(inFlight);
-      if (overspent !== undefined) return refused(request, overspent);
+      if (overspent !== undefined) return refused(request, { ...overspent, by: caller.by });
       // Not for a refused request: a web page could put off the closing of idle connections.
       noteRequest();
       const timer = {

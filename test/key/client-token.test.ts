@@ -485,6 +485,10 @@ describe("the token goes nowhere", () => {
     const { proxy, port, token } = await holding({ args: ["--log-level=debug"] });
     await roundTrip(port, bearer(token));
     await proxy.waitForLine(new RegExp(`#1 200, .*, by user ${process.getuid!()}, token: done`));
+    await roundTrip(port, bearer("another"));
+    await proxy.waitForLine(
+      new RegExp(`401, POST /v1/responses: refused, by user ${process.getuid!()}: token_refused\n`),
+    );
   });
 });
 

@@ -277,7 +277,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "what may not pass is not counted as spent",
-      from: '      const caller = callers.admit(request, server);\n      if ("code" in caller) return refused(request, caller);\n      const overspent = budget.admit(inFlight);\n      if (overspent !== undefined) return refused(request, overspent);',
+      from: '      const caller = callers.admit(request, server);\n      if ("code" in caller) return refused(request, caller);\n      const overspent = budget.admit(inFlight);\n      if (overspent !== undefined) return refused(request, { ...overspent, by: caller.by });',
       to: '      const overspent = budget.admit(inFlight);\n      if (overspent !== undefined) return refused(request, overspent);\n      const caller = callers.admit(request, server);\n      if ("code" in caller) return refused(request, caller);',
       tests: ["budget"],
       only: "nor",
@@ -1347,6 +1347,13 @@ const MUTATIONS: ByFile = {
   ],
   "src/server/callers.ts": [
     {
+      promise: "who cannot be asked for is refused, and that is no bug",
+      from: "if (!(error instanceof SystemCallError)) throw error;\n      if (this.#allowed.size",
+      to: "throw error;\n      if (this.#allowed.size",
+      tests: ["callers"],
+      only: "cannot be asked",
+    },
+    {
       promise: "only the users of --allow-user are served",
       from: "!this.#allowed.has(uid)",
       to: "false",
@@ -1391,7 +1398,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "without the token nothing is served",
-      from: 'if (!this.#token.matches(request.headers.get("authorization"))) return TOKEN_REFUSED;',
+      from: 'if (!this.#token.matches(request.headers.get("authorization"))) return { ...TOKEN_REFUSED, by: user };',
       to: "",
       tests: ["client-token"],
       only: "is refused with",

@@ -80,6 +80,15 @@ describe("--max-requests", () => {
     expect(upstream.requests).toHaveLength(3);
   });
 
+  test("the log says whom it refused", async () => {
+    const { proxy, port } = await serving("--max-requests=1", "--log-level=debug");
+    await roundTrip(port, REQUEST);
+    await roundTrip(port, REQUEST);
+    await proxy.waitForLine(
+      new RegExp(`403, POST /v1/responses: refused, by user ${process.getuid!()}: budget_spent\n`),
+    );
+  });
+
   test("of many at once exactly so many pass", async () => {
     const { upstream, port } = await serving("--max-requests=7");
     const answers = await Promise.all(Array.from({ length: 40 }, () => roundTrip(port, REQUEST)));

@@ -5,7 +5,11 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 
+import { replaceByNullDevice } from "../../native/files/descriptors.ts";
 import { openSocketDiagnostics, SocketOwner } from "../../native/sockets/socket-owner.ts";
+import * as terminal from "../../src/base/terminal.ts";
+import { Callers } from "../../src/server/callers.ts";
+import { atEnd } from "../harness/cleanup.ts";
 import { Client, type ClientSocket } from "../harness/clients.ts";
 import { until, within } from "../harness/deadline.ts";
 import { onKernel } from "../harness/hosts.ts";
@@ -368,6 +372,27 @@ describe.skipIf(lacks("root"))("what the kernel says of a client's end (needs ro
   test("a port that nobody listens on cannot be asked about", () => {
     expect(() => new SocketOwner(openSocketDiagnostics(), 1)).toThrow("sock_diag: ENOENT");
   });
+});
+
+test("if the kernel cannot be asked any more, a request is refused, and without --allow-user it passes", () => {
+  terminal.setStyle({ logLevel: "silent", logJson: false });
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  atEnd(() => listener.stop(true));
+  const { port } = listener;
+  const request = new Request(`http://127.0.0.1:${port}/v1/responses`, { method: "POST" });
+  const connection = {
+    port,
+    requestIP: () => ({ address: "127.0.0.1", port: 1, family: "IPv4" as const }),
+  };
+  const asked = (allowed: number[]) => {
+    const diagnostics = openSocketDiagnostics();
+    const callers = Callers.for(allowed, undefined, diagnostics, port);
+    // send(2) fails from here on: ENOTSOCK.
+    replaceByNullDevice(diagnostics);
+    return callers.admit(request, connection);
+  };
+  expect(asked([ALICE])).toMatchObject({ code: "user_refused", by: NOT_FOUND });
+  expect(asked([])).toEqual({ by: undefined });
 });
 
 describe("without the flag", () => {
