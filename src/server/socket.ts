@@ -38,7 +38,8 @@ export class SocketListener {
   }
 
   #deferred(): Handlers {
-    const notYet = (): Response => errorResponse(503, "busy", "the proxy is starting");
+    const notYet = (): Response =>
+      errorResponse(503, "busy", "the proxy is starting; try again later", { "retry-after": "1" });
     return {
       onResponses: (request) =>
         this.#handlers === undefined ? notYet() : withClock(request, this.#handlers.onResponses),
@@ -57,25 +58,29 @@ async function withClock(request: Request, answer: Handlers["onResponses"]): Pro
   const silence = new AbortController();
   const brokenOff = Promise.withResolvers<Response>();
   let clock: Timer | undefined;
-  let isAnswered = false;
+  let isForwarded = false;
   const runOut = (): void => {
     silence.abort();
     brokenOff.resolve(new Response(null, { status: 408, headers: { connection: "close" } }));
   };
-  const timeout: Connection["timeout"] = (_request, seconds) => {
+  const setClock = (seconds: number): void => {
     clearTimeout(clock);
-    if (seconds > 0 && !isAnswered) clock = setTimeout(runOut, 1000 * seconds);
+    if (seconds > 0) clock = setTimeout(runOut, 1000 * seconds);
+  };
+  const timeout: Connection["timeout"] = (_request, seconds) => {
+    isForwarded = true;
+    setClock(seconds);
   };
   const { signal } = request;
   Object.defineProperty(request, "signal", { value: AbortSignal.any([signal, silence.signal]) });
-  timeout(request, IDLE_TIMEOUT_SECONDS);
+  setClock(IDLE_TIMEOUT_SECONDS);
   try {
     return await Promise.race([
       answer(request, { port: undefined, requestIP: () => null, timeout }),
       brokenOff.promise,
     ]);
   } finally {
-    isAnswered = true;
-    clearTimeout(clock);
+    // An answer can come before the upload is over: then the clock runs on while the proxy waits for the rest of it.
+    if (!isForwarded) clearTimeout(clock);
   }
 }

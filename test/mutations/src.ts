@@ -1623,10 +1623,24 @@ const MUTATIONS: ByFile = {
   "src/server/socket.ts": [
     {
       promise: "a client that is silent in its request is left, on a socket too",
-      from: "  timeout(request, IDLE_TIMEOUT_SECONDS);\n",
+      from: "  setClock(IDLE_TIMEOUT_SECONDS);\n",
       to: "  void IDLE_TIMEOUT_SECONDS;\n",
       tests: ["quiet"],
       only: "not whole",
+    },
+    {
+      promise: "nor is its silence endless because the answer has begun",
+      from: "if (!isForwarded) clearTimeout(clock);",
+      to: "clearTimeout(clock);",
+      tests: ["quiet"],
+      only: "was answered",
+    },
+    {
+      promise: "who comes before the key is told when to come again",
+      from: ', { "retry-after": "1" }',
+      to: "",
+      tests: ["socket"],
+      only: "before the key",
     },
     {
       promise: "and no exchange counts as failed for it",

@@ -3,10 +3,12 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
+import { atEnd } from "../harness/cleanup.ts";
+import { until } from "../harness/deadline.ts";
 import { Proxy, temporaryDirectory } from "../harness/program.ts";
 import { expectQuietIsFine } from "../harness/quiet.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { HEAD, open, type Wire } from "../harness/wire.ts";
+import { chunk, HEAD, open, STREAM, type Wire } from "../harness/wire.ts";
 
 describe.concurrent("silence", () => {
   test("of 35 s before the head and in the middle of a stream is fine", () => expectQuietIsFine(35));
@@ -51,4 +53,58 @@ describe.concurrent("silence", () => {
     // It is the client that is at fault, and no exchange has failed.
     expect((await proxy.stop()).stderr).toMatch(/: 0 exchanges|\(0 failed\)/);
   });
+
+  const EARLY: [answered: string, answer: string, begun: RegExp][] = [
+    // The end of the head goes on with the first byte of the body (docs/bun.md).
+    ["with a head", STREAM, /^HTTP\/1\.1 200 /],
+    ["with a head and an event", STREAM + chunk("event"), /event\r\n$/],
+  ];
+  test.each(EARLY)(
+    "of a client that was answered %s before its request is whole, too",
+    async (_answered, answer, begun) => {
+      // The answer comes with the first bytes of the request, and has no end.
+      let left = 0;
+      const listener = Bun.listen<{ isAnswered: boolean }>({
+        hostname: "127.0.0.1",
+        port: 0,
+        socket: {
+          open: (connection) => void (connection.data = { isAnswered: false }),
+          data: (connection) => {
+            if (!connection.data.isAnswered) connection.write(answer);
+            connection.data.isAnswered = true;
+          },
+          close: () => void left++,
+        },
+      });
+      atEnd(() => listener.stop(true));
+      const socket = join(temporaryDirectory(), "proxy.sock");
+      const proxy = await Proxy.start({
+        args: [
+          "--port=0",
+          `--socket=${socket}`,
+          `--upstream-url=http://127.0.0.1:${listener.port}/v1/responses`,
+        ],
+      });
+      const uploads = [
+        "Content-Length: 1000000\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n",
+      ];
+      const since = performance.now();
+      const stuck = await Promise.all(
+        [proxy.port, socket].flatMap((address) => uploads.map((upload) => open(address, HEAD + upload))),
+      );
+      for (const wire of stuck) {
+        await wire.until(begun);
+        expect(wire.closed).toBeUndefined();
+      }
+      for (const wire of stuck) {
+        await wire.untilClosed(50);
+        expect(performance.now() - since).toBeLessThan(45_000);
+        // It never looks whole.
+        expect(wire.received).not.toContain("0\r\n\r\n");
+      }
+      await until(() => left === stuck.length, "the upstream to be left");
+      expect((await proxy.stop()).stderr).toMatch(/: 4 exchanges \(0 failed\)/);
+    },
+  );
 });

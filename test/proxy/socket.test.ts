@@ -196,6 +196,9 @@ describe("before the key is there", () => {
       if (isRoot) expect((await runAs(BOB, "dial.ts", name)).trim()).toBe("EACCES");
       // Whoever may connect waits until the proxy serves; the key has come by then, or nobody is served.
       const asked = upstream.requests.length;
+      const tooEarly = await roundTrip(name, REQUEST);
+      expect(tooEarly.status).toBe(503);
+      expect(tooEarly.fields).toContainEqual(["retry-after", "1"]);
       const early = await open(name, REQUEST);
       child.stdin.write(`${CANARY_KEY}\n`);
       await child.stdin.end();
