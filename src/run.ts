@@ -22,13 +22,14 @@ const MAX_FINISHING_MS = 5000;
 
 /** Runs until it is asked to end. Throws UserError if it cannot start. */
 export async function run(options: Options, environment: Environment): Promise<void> {
+  // Before anything that takes time.
+  ignoreUserSignal();
   const ending = endings();
   const manager = new ServiceManager(environment);
   const { protections, keyPages, early } = secondStart(options, () => openEarly(options));
   // For every way to end; at an orderly end they are removed earlier, when no new connections are accepted.
   process.on("exit", () => removeEarly(early));
   if (options.strict) refuseGaps(protections);
-  ignoreUserSignal();
 
   // fetch's thread is started while the key is awaited, and before listening: started later, with no descriptor left, it would end the program.
   const thread = Upstream.startThread();

@@ -1120,6 +1120,13 @@ const MUTATIONS: ByFile = {
       only: "SIGUSR1",
     },
     {
+      promise: "SIGUSR1 ends nothing while it starts",
+      from: "  ignoreUserSignal();\n  const ending = endings();\n",
+      to: "  const ending = endings();\n",
+      tests: ["life"],
+      only: "SIGUSR1|nor does it",
+    },
+    {
       promise: "SIGUSR1 opens no debugger and ends nothing",
       from: 'process.on("SIGUSR1", () => {});',
       to: "",

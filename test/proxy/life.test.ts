@@ -1,8 +1,10 @@
 // Listening and ending: who can connect or share the port, what ends the program, what happens to exchanges in flight.
 
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 
+import { atEnd } from "../harness/cleanup.ts";
 import { until, within } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
 import {
@@ -97,13 +99,32 @@ describe("ending", () => {
     },
   );
 
-  test("SIGUSR1 does nothing", async () => {
+  test("SIGUSR1 ends nothing", async () => {
     const proxy = await Proxy.start();
     proxy.signal("SIGUSR1");
     proxy.signal("SIGUSR1");
     expect((await roundTrip(proxy.port, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")).status).toBe(403);
     expect(isAlive(proxy.pid)).toBe(true);
   });
+
+  test.skipIf(lacks("/proc without hidepid"))(
+    "nor does it while the program starts (needs /proc without hidepid)",
+    async () => {
+      for (let start = 0; start < 5; start++) {
+        const child = Bun.spawn([BINARY], { stdio: ["pipe", "ignore", "ignore"], env: BARE_ENVIRONMENT });
+        atEnd(() => child.kill("SIGKILL"));
+        // The second start takes its name early, and some milliseconds before it asks for the key. Nothing else runs here meanwhile.
+        const name = (): string => readFileSync(`/proc/${child.pid}/comm`, "utf8");
+        for (const since = performance.now(); name() !== "responses-proxy\n";)
+          if (performance.now() - since > 10_000) throw new Error("waited 10 s for the second start");
+        child.kill("SIGUSR1");
+        await until(() => child.signalCode ?? awaitsKey(child.pid), "the program to wait for the key");
+        expect(child.signalCode).toBeNull();
+        child.kill("SIGKILL");
+        await child.exited;
+      }
+    },
+  );
 
   test("GET /shutdown is refused unless --http-shutdown allows it", async () => {
     const proxy = await Proxy.start();
