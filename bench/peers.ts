@@ -23,7 +23,7 @@ export type Peer = {
 };
 
 /** Where everything is that peers need: ca.crt, the key in a file, a copy of the program. */
-export type Site = { directory: string; tools: Tools; program: string; keyFile: string };
+type Site = { directory: string; tools: Tools; program: string; keyFile: string };
 
 /** What each block of measurements gets. A figure is the median of `rounds`; a run of the load takes `seconds`. */
 export type Bench = { rounds: number; seconds: number; site: Site; upstreams: Upstreams };

@@ -4,7 +4,7 @@ import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os"
 
 import type { Row } from "./rows.ts";
 
-export type Report = {
+type Report = {
   minutes: number;
   rounds: number;
   machine: string;

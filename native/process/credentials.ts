@@ -94,6 +94,6 @@ export function mayLockAnyMemory(status: Status = ownStatus()): boolean {
 }
 
 /** Returns the permitted capabilities of the process, as a bit set. */
-export function permittedCapabilities(status: Status = ownStatus()): bigint {
+function permittedCapabilities(status: Status = ownStatus()): bigint {
   return BigInt(`0x${fieldOf(status, "CapPrm")}`);
 }

@@ -100,7 +100,7 @@ export function setProcessName(name: string): void {
 /** RLIM_INFINITY */
 export const UNLIMITED = 2n ** 64n - 1n;
 
-export type Limits = Readonly<{ soft: bigint; hard: bigint }>;
+type Limits = Readonly<{ soft: bigint; hard: bigint }>;
 
 function limits(resource: number): Limits {
   const rlimit = new BigUint64Array(128);

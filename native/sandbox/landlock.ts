@@ -7,7 +7,7 @@ import { type SyscallName, syscallNumber } from "../ffi/syscalls.ts";
 import { AT_FDCWD, close, O_PATH, openUnless } from "../files/files.ts";
 
 /** What stays allowed. */
-export type Exceptions = {
+type Exceptions = {
   /** Directories in which the process may create, write, rename and remove files. */
   writableDirectories: readonly string[];
   /** Those of them in which it may also create Unix sockets. */

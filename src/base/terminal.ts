@@ -34,7 +34,7 @@ const CONSOLA_LEVELS = {
 } as const;
 
 /** Named values of a line, for --log-json; `event` is the kind of line. */
-export type Fields = Readonly<Record<string, unknown>>;
+type Fields = Readonly<Record<string, unknown>>;
 
 // The level is set because consola otherwise takes it from the environment (NODE_ENV=test hides everything but errors). Throttling is off
 // because it would merge repeated lines.

@@ -15,7 +15,7 @@ export const UPSTREAM_CODES = [
 export type UpstreamCode = (typeof UPSTREAM_CODES)[number];
 
 /** What a client hears: the status, the `code` of the error's body, what happened, and what became of the request. */
-export type Fault = { status: number; code: UpstreamCode; what: string; request: string };
+type Fault = { status: number; code: UpstreamCode; what: string; request: string };
 
 /** The fault behind the reason of a failed fetch (`error.code`). */
 export function faultFor(reason: string): Fault {

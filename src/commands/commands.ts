@@ -9,7 +9,7 @@ import { quote, readCommandFlags, usageError } from "../input/arguments.ts";
 import type { Environment } from "../input/environment.ts";
 import { type CommandName, commandUsage } from "../input/flags.ts";
 import { optionsFrom } from "../input/options.ts";
-import { parseDuration, parseNumber, parseSocket } from "../input/values.ts";
+import { parseDuration, parsePort, parseSocket } from "../input/values.ts";
 
 const DEFAULT_MAX = "30s";
 const MOST_HOURS = 24;
@@ -42,7 +42,7 @@ const RUN: Record<CommandName, Run> = {
     const path = parseSocket("socket", given.socket);
     if (path === undefined)
       throw usageError("connect needs the proxy's socket", ["responses-api-proxy connect --socket PATH"]);
-    const port = parseNumber("port", given.port, 0, 65_535) ?? 0;
+    const port = parsePort(given.port) ?? 0;
     const { connect } = await import("./connect.ts");
     return await connect(path, port);
   },

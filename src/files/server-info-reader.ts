@@ -9,7 +9,7 @@ import { strangerAt } from "./owners.ts";
 const MAX_FILE_BYTES = 4096;
 
 /** What the file says. */
-export type ServerInfo = {
+type ServerInfo = {
   /** Undefined if the proxy listens on a socket only. */
   port: number | undefined;
   socket: string | undefined;
@@ -19,7 +19,7 @@ export type ServerInfo = {
 };
 
 /** Why it is not believed. `owner`: the one user who could have put it there and is not trusted. */
-export type Unbelieved = { reason: string; owner?: number };
+type Unbelieved = { reason: string; owner?: number };
 
 /** Reads the file if nobody but the trusted users could have put it there. */
 export function readServerInfo(file: string, trusted: readonly number[]): ServerInfo | Unbelieved {

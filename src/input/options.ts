@@ -9,6 +9,7 @@ import {
   parseMode,
   parseNumber,
   parsePath,
+  parsePort,
   parseRate,
   parseSocket,
   parseWritten,
@@ -55,7 +56,6 @@ const DEFAULT_SHUTDOWN_TIMEOUT = "10s";
 const MAX_SHUTDOWN_TIMEOUT_HOURS = 1;
 const MAX_LIFETIME_HOURS = 8760;
 const DEFAULT_SOCKET_MODE = 0o600;
-const MAX_PORT = 65_535;
 const MAX_COUNT = 1_000_000_000;
 
 /** Checks the raw arguments; throws UserError with exit code 2. `help` and `version` go before everything else. */
@@ -70,7 +70,7 @@ export function optionsFrom(given: Omit<Given<typeof FLAGS>, "help" | "version">
   const insecureUpstream = given["insecure-upstream"] === true;
   const socket = parseSocket("socket", given.socket);
   const options = {
-    port: parseNumber("port", given.port, 0, MAX_PORT) ?? (socket === undefined ? 0 : undefined),
+    port: parsePort(given.port) ?? (socket === undefined ? 0 : undefined),
     socket,
     socketMode: parseMode("socket-mode", given["socket-mode"]) ?? DEFAULT_SOCKET_MODE,
     socketGroup: given["socket-group"],

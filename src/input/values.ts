@@ -15,6 +15,13 @@ export function parseNumber(
   throw usageError(`--${name} must be a whole number from ${least} to ${most}, got ${quote(text)}`);
 }
 
+const MAX_PORT = 65_535;
+
+/** A port to listen on; 0 for a free one. */
+export function parsePort(text: string | undefined): number | undefined {
+  return parseNumber("port", text, 0, MAX_PORT);
+}
+
 const UNITS_MS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, "": 1000 };
 
 /** Milliseconds, at most `mostHours` hours. */

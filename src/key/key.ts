@@ -49,7 +49,7 @@ export class Authorization {
 }
 
 /** Reads into the space and returns the number of bytes, 0 at the end; read(2) in the program. */
-export type ReadSome = (space: Uint8Array) => number | Promise<number>;
+type ReadSome = (space: Uint8Array) => number | Promise<number>;
 
 /** A signal interrupts the wait anyway. */
 const WAIT_MS = 100;

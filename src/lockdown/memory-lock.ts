@@ -8,6 +8,7 @@ import { lockAllMemory } from "../../native/process/memory.ts";
 import { fieldOf, type Status } from "../../native/process/proc-status.ts";
 import { raiseMemoryLockLimit, UNLIMITED } from "../../native/process/process.ts";
 import type { Protection } from "./protections.ts";
+import { isCompiled } from "./reexec.ts";
 
 /** Locks all memory, as far as the process may (mlockall(2)). */
 export function lockMemory(status: Status): Protection {
@@ -56,5 +57,5 @@ function hints(): string[] {
 
 /** The program's path, if it is known: a copy in memory has none, and from source it would be Bun's. */
 function ownFile(): string {
-  return runsFromCopy() || !Bun.main.startsWith("/$bunfs/") ? "FILE" : readLink("/proc/self/exe");
+  return runsFromCopy() || !isCompiled() ? "FILE" : readLink("/proc/self/exe");
 }

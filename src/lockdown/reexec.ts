@@ -53,10 +53,14 @@ const RUNTIME_FLAGS = [
   "--max-http-header-size=65536",
 ];
 
+/** Whether the program is a compiled file, and not run from source by Bun's. */
+export function isCompiled(): boolean {
+  return Bun.main.startsWith("/$bunfs/");
+}
+
 /** The words before the program's own arguments: its name, or from source Bun's, told to load nothing by itself. */
 function programWords(): string[] {
-  const isCompiled = Bun.main.startsWith("/$bunfs/");
-  return isCompiled ? ["responses-api-proxy"] : ["bun", ...RUNTIME_FLAGS, Bun.main];
+  return isCompiled() ? ["responses-api-proxy"] : ["bun", ...RUNTIME_FLAGS, Bun.main];
 }
 
 /** Runs steps of the first start. What fails becomes a UserError that says which system call did. */

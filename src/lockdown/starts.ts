@@ -68,7 +68,7 @@ export function firstStart(words: readonly string[], given: Options, environment
 }
 
 /** What holds in the second start, and the pages for the key. */
-export type Secured = { protections: Protection[]; keyPages: SecretPages };
+type Secured = { protections: Protection[]; keyPages: SecretPages };
 
 /**
  * The second start, up to the key: closes the process that will hold it, and reads back from the kernel what holds. `openEarly` opens what the

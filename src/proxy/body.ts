@@ -28,7 +28,7 @@ export function releaseBuffer(reserved: number | undefined): void {
   bufferedBytes -= reserved ?? 0;
 }
 
-export type Body = Uint8Array | ReadableStream<Uint8Array> | null;
+type Body = Uint8Array | ReadableStream<Uint8Array> | null;
 
 /** Limits the client's silence; stopped while the proxy waits for others. */
 export type IdleTimer = { run: () => void; stop: () => void };

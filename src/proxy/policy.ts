@@ -18,7 +18,7 @@ export type Refusal = {
  * What the rules look at. `url` is Bun's: `http://`, the Host field as it came, and the target with its dot segments resolved. So the route
  * table must check the raw path (server.ts).
  */
-export type Head = { method: string; url: string; headers: Pick<Headers, "get" | "has"> };
+type Head = { method: string; url: string; headers: Pick<Headers, "get" | "has"> };
 
 /** The rule that keeps a request for POST /v1/responses from the upstream, or undefined: it may pass. */
 export function refuseExchange(head: Head): Refusal | undefined {

@@ -9,7 +9,7 @@ import type { ClientToken } from "../key/client-token.ts";
 import type { Refusal } from "../proxy/policy.ts";
 
 /** A client that may be served, in words for the log; undefined if nothing is known of it. */
-export type Caller = { by: string | undefined };
+type Caller = { by: string | undefined };
 
 const ANYBODY: Caller = { by: undefined };
 

@@ -21,7 +21,7 @@ import { Callers } from "./callers.ts";
 import type { EarlyOpened } from "./early.ts";
 import { closeWhenIdle } from "./idle.ts";
 
-export type Listening = {
+type Listening = {
   /** Undefined if there is no TCP port. */
   port: number | undefined;
   /** How many sockets listen. */

@@ -6,11 +6,11 @@ import { bytesOf, type Case, type Kind, makeCase, toText } from "./cases.ts";
 import { show } from "./http.ts";
 import { Lane } from "./lane.ts";
 
-export const BINARY = resolve(import.meta.dir, "../../dist/responses-api-proxy");
+const BINARY = resolve(import.meta.dir, "../../dist/responses-api-proxy");
 
-export type Failure = { seed: number; number: number; case: Case; fault: string };
+type Failure = { seed: number; number: number; case: Case; fault: string };
 
-export type Summary = {
+type Summary = {
   cases: number;
   reached: number;
   refused: number;
@@ -18,7 +18,7 @@ export type Summary = {
   failures: Failure[];
 };
 
-export type Fuzzing = {
+type Fuzzing = {
   kinds: readonly Kind[];
   cases: number;
   seed: number;

@@ -1,7 +1,7 @@
 // A strict HTTP/1.1 reader (RFC 9112): a message is exactly valid or it is invalid. Both ends of the fuzzer read with it
 // what the proxy sends, and the fuzzer reads the cases with it.
 
-export type Field = [name: string, value: string];
+type Field = [name: string, value: string];
 
 export type Message = {
   first: string;
@@ -23,7 +23,7 @@ export type Reading =
   | { is: "partial" }
   | { is: "invalid"; why: string };
 
-export type Manner = {
+type Manner = {
   isAnswer?: boolean;
   /** It cannot have a body (HEAD, 1xx, 204, 304). */
   noBody?: boolean;

@@ -50,7 +50,7 @@ export function* faultsOfReaching(wanted: readonly Wanted[], reached: readonly M
   }
 }
 
-export type Answers = { final: Message[]; faults: string[] };
+type Answers = { final: Message[]; faults: string[] };
 
 /** Reads the answers that a client received; `methods` are those of its requests, for HEAD. */
 export function readAnswers(received: string, isClosed: boolean, methods: readonly string[] = []): Answers {

@@ -19,7 +19,7 @@ import { type Arrival, Client, StrictUpstream } from "./wire.ts";
 /** How long to wait for what need not come. */
 const MAY_MS = 1_000;
 
-export type Outcome = { faults: string[]; reached: number };
+type Outcome = { faults: string[]; reached: number };
 
 export class Lane {
   readonly #upstream: StrictUpstream;

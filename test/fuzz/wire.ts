@@ -115,7 +115,7 @@ export class Arrival {
   }
 }
 
-export type Hearing = {
+type Hearing = {
   /** Called when a request's head is complete. */
   head: (request: Message, arrival: Arrival) => void;
   /** Called when a request is complete. */

@@ -6,7 +6,7 @@ import { within } from "./deadline.ts";
 import { type Answer, parseAnswer } from "./wire.ts";
 
 /** Where a client's end is to be: by default on a free port of 127.0.0.1, with a socket for IPv4. */
-export type From = { address?: string; port?: number; mapped?: boolean };
+type From = { address?: string; port?: number; mapped?: boolean };
 
 export class Client {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "inherit">;

@@ -3,7 +3,7 @@
 /** How long a test waits by default. What it waits for takes well under a second on a quiet machine. */
 const SECONDS = 10;
 
-export type Patience = {
+type Patience = {
   /** The limit; above the usual 10 only for things that take that long by nature. */
   seconds?: number;
   /** What was seen so far, for the message. */

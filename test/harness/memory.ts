@@ -5,7 +5,7 @@ import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 const PAGE_BYTES = 4096;
 const CHUNK_PAGES = 1024;
 
-export type Found = {
+type Found = {
   /** Copies of the text in the whole memory. */
   copies: number;
   /** Copies in mappings that are not locked. */

@@ -4,7 +4,7 @@ import { missingOf } from "./needs.ts";
 
 type Skipped = { file: string; name: string; reason: string };
 
-export type Report = {
+type Report = {
   passed: number;
   failed: number;
   skipped: Skipped[];

@@ -2,7 +2,7 @@
 
 import type { Certificate } from "./certificates.ts";
 
-export type Seen = { url: string; headers: Headers };
+type Seen = { url: string; headers: Headers };
 
 export type ResponsesApi = { url: string; requests: Seen[]; stop: () => void };
 

@@ -20,7 +20,7 @@ export type Check = Readonly<{
   isStrict?: boolean;
 }>;
 
-export type Report = { upstreamUrl: URL; uid: number; checks: readonly Check[] };
+type Report = { upstreamUrl: URL; uid: number; checks: readonly Check[] };
 
 const WIDTH = 80;
 const INDENT = " ".repeat(20);
