@@ -1,7 +1,15 @@
 // `doctor`: what it says of this host is what a start on it comes to, in each of the ways there are to start.
 
 import { describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 
 import { version } from "../../package.json";
@@ -316,6 +324,38 @@ describe("what keeps the proxy from starting, in the words of the start", () => 
     await expectRefusal({ args }, 1, /^cannot write --dump-dir '.*': others have rights to it$/);
     chmodSync(directory, 0o700);
     await expectStarts({ args });
+  });
+
+  test.each(["server-info", "client-token", "socket", "dump-dir"])(
+    "--%s in a directory that its user cannot write in",
+    async (flag) => {
+      const directory = temporaryDirectory();
+      const start = {
+        binary: reachableBinary(UNREADABLE),
+        launcher: as(ORDINARY),
+        args: [`--${flag}=${directory}/x`],
+      };
+      // Root's, if root runs the tests.
+      chmodSync(directory, 0o555);
+      await expectRefusal(
+        start,
+        1,
+        new RegExp(`^cannot write --${flag} '${directory}/x'(: EACCES| \\(EACCES\\))$`),
+      );
+      expect(readdirSync(directory)).toEqual([]);
+      chmodSync(directory, 0o755);
+      if (isRoot) chownSync(directory, ORDINARY, ORDINARY);
+      await expectStarts(start);
+    },
+  );
+
+  test("two flags that lead to one place by two paths", async () => {
+    const directory = temporaryDirectory();
+    mkdirSync(join(directory, "real"));
+    symlinkSync("real", join(directory, "link"));
+    const args = [`--server-info=${directory}/real/x`, `--socket=${directory}/link/x`];
+    await expectRefusal({ args }, 1, /^cannot write --socket '.*': --server-info leads to the same place$/);
+    await expectStarts({ args: [args[0]!, `${args[1]}2`] });
   });
 
   test.skipIf(lacks("root"))("a server-info file in another user's directory (needs root)", async () => {
