@@ -1,5 +1,6 @@
 // `responses-api-proxy doctor`: the start of the proxy, with the same options, stopped before the key is read. It goes through both starts, so it
-// cannot say anything else than they do; then it tries the port and the way to the upstream.
+// cannot say anything else than they do; then it tries the port and the way to the upstream. It opens no socket, makes no token, and does not
+// ask the kernel whose a connection is.
 
 import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
 import * as terminal from "../../base/terminal.ts";
