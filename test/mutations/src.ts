@@ -1547,7 +1547,7 @@ const MUTATIONS: ByFile = {
       from: "        directory.removeIfThere(temporary);\n",
       to: "",
       tests: ["client-token", "disk"],
-      only: "not in|disk|full",
+      only: "not in|disk|full|largest",
     },
     {
       promise: "the file takes the place of a symlink or FIFO, and is not written through it",

@@ -466,7 +466,7 @@ describe("a new proxy takes it over", () => {
 
   test("connections that wait in the old one's queue are served", async () => {
     const socket = inDirectory();
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < 10; round++) {
       const old = await start(socket);
       // Stopped, so that it accepts nobody.
       old.signal("SIGSTOP");
