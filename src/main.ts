@@ -4,8 +4,9 @@
 import { EXIT, type ExitCode, UserError } from "./base/errors.ts";
 import * as terminal from "./base/terminal.ts";
 import { wordsAsFlags } from "./input/arguments.ts";
-import { isCommand, usage, versionLine } from "./input/flags.ts";
+import { isCommand } from "./input/flags.ts";
 import { parseOptions } from "./input/options.ts";
+import { STARTER } from "./input/starter.ts";
 import { isReexeced } from "./lockdown/reexec.ts";
 import { firstStart } from "./lockdown/starts.ts";
 import { run } from "./run.ts";
@@ -22,10 +23,15 @@ async function main(): Promise<ExitCode> {
   }
   const options = parseOptions(rawArguments);
   if (options === "help" || options === "version") {
+    const { usage, versionLine } = await import("./input/usage.ts");
     terminal.output(options === "help" ? await usage() : versionLine());
     return EXIT.clean;
   }
   terminal.setStyle(options);
+  if (options.background && environment[STARTER] === undefined) {
+    const { startInBackground } = await import("./commands/background.ts");
+    return await startInBackground(options, environment);
+  }
   if (!isReexeced(environment)) firstStart([], options, environment);
   await run(options, environment);
   return EXIT.clean;

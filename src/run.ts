@@ -1,11 +1,14 @@
 // The life of the process after the second start: secure, read the key, serve, tell where, wait, end.
 
 import { replaceByNullDevice } from "../native/files/descriptors.ts";
+import { parentPid } from "../native/process/process.ts";
 import * as terminal from "./base/terminal.ts";
 import { openDumpDirectory } from "./files/dump-directory.ts";
+import { openLogFile } from "./files/log-file.ts";
 import { writeServerInfo } from "./files/server-info.ts";
 import type { Environment } from "./input/environment.ts";
 import type { Options } from "./input/options.ts";
+import { PARENT, STARTER } from "./input/starter.ts";
 import { readKeyFromStandardInput } from "./key/key.ts";
 import { refuseGaps, secondStart } from "./lockdown/starts.ts";
 import { Upstream } from "./proxy/upstream.ts";
@@ -13,6 +16,7 @@ import type { Dump } from "./report/dump.ts";
 import { Journal } from "./report/journal.ts";
 import { ServiceManager } from "./report/service-manager.ts";
 import { reportEnding, reportStart } from "./report/start.ts";
+import { Starter } from "./report/starter.ts";
 import { openEarly, removeEarly } from "./server/early.ts";
 import { turnAwayWhenFull } from "./server/overload.ts";
 import { listen } from "./server/server.ts";
@@ -26,10 +30,15 @@ export async function run(options: Options, environment: Environment): Promise<v
   ignoreUserSignal();
   const ending = endings();
   const manager = new ServiceManager(environment);
-  const { protections, keyPages, early } = secondStart(options, () => openEarly(options));
+  const starter = Starter.of(environment);
+  const { protections, keyPages, early } = secondStart(options, () => {
+    if (options.logFile !== undefined) terminal.logTo(openLogFile(options.logFile));
+    return openEarly(options, { token: starter?.isRun === true });
+  });
   // For every way to end; at an orderly end they are removed earlier, when no new connections are accepted.
   process.on("exit", () => removeEarly(early));
   if (options.strict) refuseGaps(protections);
+  if (options.exitWithParent) endWithParent(environment, () => ending.end(PARENT_ENDED));
 
   // fetch's thread is started while the key is awaited, and before listening: started later, with no descriptor left, it would end the program.
   const thread = Upstream.startThread();
@@ -48,6 +57,10 @@ export async function run(options: Options, environment: Environment): Promise<v
   process.on("exit", () => info?.remove());
   reportStart(where, options, environment, protections);
   manager.ready(where);
+  starter?.ready(where, early.token?.exposeForClient(), (block) =>
+    authorization.namesOfVariablesWithKey(block),
+  );
+  if (options.logFile !== undefined || options.background) terminal.leaveStandardError();
   reportAtSignal(journal);
   if (options.lifetimeMs !== undefined) endAfter(options.lifetimeMs, () => ending.end("--lifetime"));
   const { cause, inFlight } = await ending.asked;
@@ -58,6 +71,9 @@ export async function run(options: Options, environment: Environment): Promise<v
   await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
   await Promise.race([journal.finish(), ending.insisted, Bun.sleep(MAX_FINISHING_MS)]);
   journal.reportTotals();
+  const isShown = options.logFile === undefined && terminal.shows("info");
+  const totals = isShown || !terminal.shows("warn") ? undefined : journal.totals().text;
+  starter?.ended({ asked: cause !== PARENT_ENDED && cause !== "--lifetime", totals });
 }
 
 /** The dump, if --dump-dir was given. */
@@ -76,6 +92,22 @@ function reportAtSignal(journal: Journal): void {
   process.on("SIGUSR1", () => journal.reportTotals("so far"));
 }
 
+const LOOK_FOR_PARENT_EVERY_MS = 1000;
+
+/**
+ * Ends the program when its parent has ended. The kernel tells it by SIGUSR2, which secondStart has asked for; not if the parent had become
+ * another user. Then a timer sees it.
+ */
+function endWithParent({ [PARENT]: parent, [STARTER]: starter }: Environment, end: () => void): void {
+  process.on("SIGUSR2", end);
+  const look = (): void => {
+    if (parent !== String(parentPid())) end();
+  };
+  look();
+  // `run` leaves a process that looks.
+  if (starter === undefined) setInterval(look, LOOK_FOR_PARENT_EVERY_MS).unref();
+}
+
 /** Timers take at most 2^31 - 1 ms. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -84,9 +116,10 @@ function endAfter(ms: number, end: () => void): void {
   else setTimeout(() => endAfter(ms - MAX_TIMER_MS, end), MAX_TIMER_MS).unref();
 }
 
+const PARENT_ENDED = "the parent's end";
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 /** What can ask the program to end. */
-type Cause = (typeof SIGNALS)[number] | "GET /shutdown" | "--lifetime";
+type Cause = (typeof SIGNALS)[number] | "GET /shutdown" | "--lifetime" | typeof PARENT_ENDED;
 
 type Endings = {
   end: (cause: Cause, inFlight?: number) => void;

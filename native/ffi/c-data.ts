@@ -6,9 +6,12 @@ import { ptr } from "./libc.ts";
 
 const MIN_PINNED_BYTES = 1024;
 
-/** Returns the text as a NUL-terminated UTF-8 string. */
-export function cString(text: string): Uint8Array<ArrayBuffer> {
-  const bytes = Buffer.from(`${text}\0`);
+/** How text becomes bytes: UTF-8, or latin1 for text that was bytes before. */
+export type Encoding = "utf8" | "latin1";
+
+/** Returns the text as a NUL-terminated string. */
+export function cString(text: string, encoding: Encoding = "utf8"): Uint8Array<ArrayBuffer> {
+  const bytes = Buffer.from(`${text}\0`, encoding);
   return Buffer.concat([bytes], Math.max(bytes.byteLength, MIN_PINNED_BYTES));
 }
 
@@ -21,8 +24,8 @@ export function pinned(bytes: Uint8Array): Uint8Array {
  * Returns a NULL-terminated array of pointers to strings. The strings follow in the same block, so they
  * live as long as the array does.
  */
-export function stringArray(texts: readonly string[]): Uint8Array<ArrayBuffer> {
-  const strings = texts.map((text) => Buffer.from(`${text}\0`));
+export function stringArray(texts: readonly string[], encoding: Encoding = "utf8"): Uint8Array<ArrayBuffer> {
+  const strings = texts.map((text) => Buffer.from(`${text}\0`, encoding));
   const tableBytes = (strings.length + 1) * 8;
   const block = Buffer.alloc(Buffer.concat(strings).byteLength + tableBytes + MIN_PINNED_BYTES);
   let offset = tableBytes;

@@ -38,6 +38,10 @@ const FUNCTIONS = {
   fcntl: { args: [i32, i32, i64], returns: i32 },
   // int socket(int domain, int type, int protocol)
   socket: { args: [i32, i32, i32], returns: i32 },
+  // int socketpair(int domain, int type, int protocol, int sv[2])
+  socketpair: { args: [i32, i32, i32, ptr], returns: i32 },
+  // int pipe2(int pipefd[2], int flags)
+  pipe2: { args: [ptr, i32], returns: i32 },
   // int connect(int sockfd, const struct sockaddr *addr, socklen_t addrlen)
   connect: { args: [i32, ptr, i32], returns: i32 },
   // int getsockopt(int sockfd, int level, int optname, void *optval, socklen_t *optlen)
@@ -72,6 +76,12 @@ const FUNCTIONS = {
   getrlimit: { args: [i32, ptr], returns: i32 },
   // int setrlimit(int resource, const struct rlimit *rlim)
   setrlimit: { args: [i32, ptr], returns: i32 },
+  // int prlimit(pid_t pid, int resource, const struct rlimit *new_limit, struct rlimit *old_limit)
+  prlimit: { args: [i32, i32, ptr, ptr], returns: i32 },
+  // pid_t getppid(void)
+  getppid: { args: [], returns: i32 },
+  // sighandler_t signal(int signum, sighandler_t handler)
+  signal: { args: [i32, i64], returns: i64 },
   // ssize_t sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
   sendfile: { args: [i32, i32, ptr, u64], returns: i64 },
   // int fchmod(int fd, mode_t mode)
@@ -137,6 +147,7 @@ export function check(call: string, result: number | bigint): number {
 export const ENOENT = 2;
 export const EINTR = 4;
 export const EAGAIN = 11;
+export const ENOEXEC = 8;
 export const EACCES = 13;
 export const EBADFD = 77;
 export const EINVAL = 22;

@@ -75,6 +75,8 @@ export const SYSCALLS = {
   newfstatat: [262, 79],
   open: [2, undefined],
   openat: [257, 56],
+  pidfd_open: [434, 434],
+  pidfd_send_signal: [424, 424],
   pipe2: [293, 59],
   poll: [7, undefined],
   ppoll: [271, 73],

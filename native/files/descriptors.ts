@@ -3,7 +3,7 @@
 import { struct } from "../ffi/c-data.ts";
 import { check, EAGAIN, EINTR, errno, libc, SystemCallError } from "../ffi/libc.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
-import { close, O_RDWR, open, statusOf } from "./files.ts";
+import { close, O_CLOEXEC, O_RDWR, open, statusOf } from "./files.ts";
 
 const F_DUPFD_CLOEXEC = 1030;
 const ENODEV = 19;
@@ -24,6 +24,16 @@ export function readInto(fd: number, space: Uint8Array): number {
     const reason = errno();
     if (reason === EAGAIN) waitForInput(fd);
     else if (reason !== EINTR) throw new SystemCallError("read", reason);
+  }
+}
+
+/** Like `readInto`, but a connection that is broken off, or anything else that fails, counts as the end. */
+export function readOrEnd(fd: number, space: Uint8Array): number {
+  try {
+    return readInto(fd, space);
+  } catch (error) {
+    if (error instanceof SystemCallError) return 0;
+    throw error;
   }
 }
 
@@ -85,6 +95,28 @@ export function isWritableNow(fd: number): boolean {
 /** Waits until a read(2) would not wait, because there are bytes or the end, a signal arrives or the time is over. Returns whether it would not wait. */
 export function isReadableWithin(fd: number, timeoutMs: number): boolean {
   return poll(fd, POLLIN, timeoutMs);
+}
+
+/**
+ * Waits until a read(2) of at least one of the descriptors would not wait, or a process has ended that a pidfd stands for. Returns
+ * those; none if a signal arrives.
+ */
+export function waitForAny(fds: readonly number[]): number[] {
+  // struct pollfd { int fd; short events; short revents; }
+  const pollfds = struct();
+  for (const [index, fd] of fds.entries()) {
+    pollfds.writeInt32LE(fd, index * 8);
+    pollfds.writeInt16LE(POLLIN, index * 8 + 4);
+  }
+  if (libc.poll(pollfds, BigInt(fds.length), -1) <= 0) return [];
+  return fds.filter((_fd, index) => pollfds.readInt16LE(index * 8 + 6) !== 0);
+}
+
+/** Makes a pipe, both ends close-on-exec (pipe2(2)). Throws SystemCallError. */
+export function makePipe(): { reader: number; writer: number } {
+  const fds = struct();
+  check("pipe2", libc.pipe2(fds, O_CLOEXEC));
+  return { reader: fds.readInt32LE(0), writer: fds.readInt32LE(4) };
 }
 
 function waitForInput(fd: number): void {

@@ -5,6 +5,7 @@ import { check, ENOENT, libc, SystemCallError } from "../ffi/libc.ts";
 import {
   close,
   type FileStatus,
+  O_APPEND,
   O_CREAT,
   O_DIRECTORY,
   O_EXCL,
@@ -100,6 +101,14 @@ export class Directory {
   /** Creates a file and returns a descriptor for writing. Throws SystemCallError: EEXIST if it exists. */
   create(name: string, mode: number): number {
     return openAt(this.#fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
+  }
+
+  /**
+   * Opens a file for appending, and creates it if it is missing. Does not wait for a FIFO. Throws SystemCallError: ELOOP for a symlink, ENXIO
+   * for a FIFO that nobody reads.
+   */
+  append(name: string, mode: number): number {
+    return openAt(this.#fd, name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, mode);
   }
 
   /** Opens a file for reading. Does not wait for a FIFO. Throws SystemCallError: ELOOP for a symlink. */

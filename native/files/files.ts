@@ -19,6 +19,7 @@ export const O_WRONLY = 0o1;
 export const O_RDWR = 0o2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
+export const O_APPEND = 0o2000;
 export const O_NONBLOCK = 0o4000;
 export const O_PATH = 0o10000000;
 // These two differ on aarch64 (asm/fcntl.h).

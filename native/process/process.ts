@@ -1,9 +1,10 @@
 // What others may do to the process, and what it may do: execve, dumpable, limits, privileges, tracer.
 
-import { cString, stringArray } from "../ffi/c-data.ts";
+import { cString, type Encoding, stringArray } from "../ffi/c-data.ts";
 import { check, libc, ptr } from "../ffi/libc.ts";
 import { fieldOf, ownStatus, type Status } from "./proc-status.ts";
 
+const PR_SET_PDEATHSIG = 1;
 const PR_GET_DUMPABLE = 3;
 const PR_SET_DUMPABLE = 4;
 const PR_SET_NAME = 15;
@@ -12,13 +13,22 @@ const PR_GET_NO_NEW_PRIVS = 39;
 const PR_SET_MDWE = 65;
 const PR_GET_MDWE = 66;
 const PR_MDWE_REFUSE_EXEC_GAIN = 1n;
+/** The same numbers on x86_64 and aarch64 (signal(7)). */
+export const SIGUSR2 = 12;
+export const SIGTERM = 15;
 const RLIMIT_CORE = 4;
 const RLIMIT_NOFILE = 7;
 const RLIMIT_MEMLOCK = 8;
 
 /** Replaces the process by the program at `path` (execve(2)). Returns only by throwing SystemCallError. */
-export function execute(path: string, args: readonly string[], variables: readonly string[]): never {
-  check("execve", libc.execve(cString(path), stringArray(args), stringArray(variables)));
+export function execute(
+  path: string,
+  args: readonly string[],
+  variables: readonly string[],
+  encoding: Encoding = "utf8",
+): never {
+  const [argv, envp] = [stringArray(args, encoding), stringArray(variables, encoding)];
+  check("execve", libc.execve(cString(path, encoding), argv, envp));
   throw new Error("execve returned");
 }
 
@@ -84,6 +94,30 @@ export function raiseMemoryLockLimit(): Limits {
   const { hard } = limits(RLIMIT_MEMLOCK);
   setLimits(RLIMIT_MEMLOCK, { soft: hard, hard });
   return limits(RLIMIT_MEMLOCK);
+}
+
+/**
+ * Lowers the soft limit on open files to that of the process `pid`, if it can be read: the runtime raises it at its start, and programs that
+ * are executed later would inherit that.
+ */
+export function lowerFileLimitTo(pid: number): void {
+  const rlimit = new BigUint64Array(128);
+  if (libc.prlimit(pid, RLIMIT_NOFILE, null, rlimit) !== 0) return;
+  const own = limits(RLIMIT_NOFILE);
+  if (rlimit[0]! < own.soft) setLimits(RLIMIT_NOFILE, { soft: rlimit[0]!, hard: own.hard });
+}
+
+/** Returns the pid of the parent, 0 if it is in another PID namespace (getppid(2)). It changes when the parent ends. */
+export function parentPid(): number {
+  return libc.getppid();
+}
+
+/**
+ * Has the kernel send this signal when the parent ends (PR_SET_PDEATHSIG, prctl(2)). An execve of a file with capabilities and a change
+ * of user undo it. It is not sent if the parent may not send signals to this process when it ends.
+ */
+export function signalAtParentsEnd(signal: number): void {
+  libc.prctl(PR_SET_PDEATHSIG, BigInt(signal), 0n, 0n, 0n);
 }
 
 /** Returns the pid of the process that traces this one, 0 if there is none (proc_pid_status(5)). */

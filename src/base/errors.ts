@@ -16,6 +16,10 @@ export const EXIT = {
   user: 10,
   /** A protection does not hold, and --strict was given. */
   strict: 11,
+  /** `run`: COMMAND is there, and cannot be executed; as shells have it. */
+  notExecutable: 126,
+  /** `run`: there is no COMMAND. */
+  notFound: 127,
   /** A bug in the program. */
   internal: 70,
 } as const;

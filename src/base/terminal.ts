@@ -14,6 +14,10 @@ import { causeOf, UserError } from "./errors.ts";
 
 let descriptor = 2;
 
+/** --log-file; until the start is over, standard error gets what is wrong as well. */
+let logFile: number | undefined;
+let isStarting = true;
+
 /** Whether that is the journal. */
 let isJournal = false;
 
@@ -34,7 +38,7 @@ const CONSOLA_LEVELS = {
 } as const;
 
 /** Named values of a line, for --log-json; `event` is the kind of line. */
-type Fields = Readonly<Record<string, unknown>>;
+export type Fields = Readonly<Record<string, unknown>>;
 
 // The level is set because consola otherwise takes it from the environment (NODE_ENV=test hides everything but errors). Throttling is off
 // because it would merge repeated lines.
@@ -61,6 +65,11 @@ export function recogniseJournal({ JOURNAL_STREAM: stream }: Readonly<Record<str
 /** Sets level and format for all that follows. */
 export function setStyle({ logLevel, logJson }: Style): void {
   style = { logLevel, logJson };
+}
+
+/** Whether lines of this level are shown. */
+export function shows(level: LogLevel): boolean {
+  return LOG_LEVELS.indexOf(level) <= LOG_LEVELS.indexOf(style.logLevel);
 }
 
 /** Whether lines about single exchanges are shown. */
@@ -125,6 +134,18 @@ export function silenceRuntime(): void {
   replaceByNullDevice(2);
 }
 
+/** Appends all that follows to this file. Until `leaveStandardError`, standard error gets what is wrong as well. */
+export function logTo(fd: number): void {
+  logFile = fd;
+  isJournal = false;
+}
+
+/** Closes the caller's standard error: what follows goes to the log file, or nowhere. */
+export function leaveStandardError(): void {
+  isStarting = false;
+  replaceByNullDevice(descriptor);
+}
+
 /** Escapes control and formatting characters: those that move the cursor, change the direction of text, or are invisible. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) =>
@@ -132,19 +153,21 @@ export function printable(text: string): string {
   );
 }
 
-/** One line. In text, errors, warnings and hints have a label. */
+/** One line. In text, errors, warnings and hints have a label, and a line of the log file has its time. */
 function say(type: string, text: string, fields: Fields = {}): void {
   const level = type === "error" || type === "warn" || type === "debug" ? type : "info";
+  const isWrong = level === "error" || level === "warn";
   const start = isJournal ? `<${PRIORITIES[level]}>` : "";
+  const time = new Date().toISOString();
   if (style.logJson) {
     const { event = "message", ...others } = fields;
-    const object = { time: new Date().toISOString(), level, event, message: text, ...others };
-    writeLine(start + JSON.stringify(object));
+    const line = start + JSON.stringify({ time, level, event, message: text, ...others });
+    writeLine(line, line, isWrong);
     return;
   }
-  const label =
-    fields["event"] === "hint" ? "hint: " : level === "info" || level === "debug" ? "" : LABELS[level];
-  writeLine(`${isJournal ? start : "responses-api-proxy: "}${label}${text}`);
+  const label = fields["event"] === "hint" ? "hint: " : isWrong ? LABELS[level] : "";
+  const line = `${isJournal ? start : "responses-api-proxy: "}${label}${text}`;
+  writeLine(line, `${time} ${label}${text}`, isWrong);
 }
 
 /** The numbers of syslog(3). The journal takes them off the start of a line (sd-daemon(3)). */
@@ -155,19 +178,25 @@ const LABELS = { error: "error: ", warn: "warning: " } as const;
 /** Lines that were not written, because nobody read them: waiting would stop the proxy. */
 let lost = 0;
 
-function writeLine(line: string): void {
+function writeLine(line: string, logged: string, isWrong: boolean): void {
+  if (logFile !== undefined) append(logFile, logged);
+  if (logFile !== undefined && !(isStarting && isWrong)) return;
   if (!isWritableNow(descriptor)) {
     lost++;
     return;
   }
+  if (lost > 0) {
+    const count = lost;
+    lost = 0;
+    say("warn", `${count} lines were not written, because nobody read them`, { event: "lost", count });
+  }
+  append(descriptor, line);
+}
+
+function append(fd: number, line: string): void {
   try {
-    if (lost > 0) {
-      const count = lost;
-      lost = 0;
-      say("warn", `${count} lines were not written, because nobody read them`, { event: "lost", count });
-    }
-    writeAll(descriptor, Buffer.from(`${printable(line)}\n`));
+    writeAll(fd, Buffer.from(`${printable(line)}\n`));
   } catch {
-    // The reader of standard error is gone; that is no reason to stop serving.
+    // The disk is full, or the reader is gone; that is no reason to stop serving.
   }
 }

@@ -5,10 +5,11 @@ import { findUser } from "../../native/process/credentials.ts";
 import { isMappedUser } from "../../native/process/namespace.ts";
 import { EXIT, type ExitCode } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
-import { quote, readCommandFlags, usageError } from "../input/arguments.ts";
+import { quote, readCommandFlags, splitCommand, usageError } from "../input/arguments.ts";
 import type { Environment } from "../input/environment.ts";
-import { type CommandName, commandUsage } from "../input/flags.ts";
+import type { CommandName } from "../input/flags.ts";
 import { optionsFrom } from "../input/options.ts";
+import { commandUsage } from "../input/usage.ts";
 import { parseDuration, parsePort, parseSocket } from "../input/values.ts";
 
 const DEFAULT_MAX = "30s";
@@ -20,17 +21,37 @@ export async function runCommand(
   rawArguments: readonly string[],
   environment: Environment,
 ): Promise<ExitCode> {
-  const given = readCommandFlags(command, rawArguments);
+  const { own, words } = command === "run" ? splitCommand(rawArguments) : { own: rawArguments, words: 0 };
+  const given = readCommandFlags(command, own);
   if (given.help) {
     terminal.output(await commandUsage(command));
     return EXIT.clean;
   }
-  return RUN[command](rawArguments, environment);
+  return RUN[command](own, environment, words);
 }
 
-type Run = (rawArguments: readonly string[], environment: Environment) => Promise<ExitCode>;
+type Run = (
+  rawArguments: readonly string[],
+  environment: Environment,
+  /** Of run's COMMAND, which stand behind the arguments. */
+  words: number,
+) => Promise<ExitCode>;
 
 const RUN: Record<CommandName, Run> = {
+  run: async (rawArguments, environment, words) => {
+    const { "no-shim": noShim, "print-env": printEnv, ...given } = readCommandFlags("run", rawArguments);
+    const { printEnvironment, run } = await import("./run/run.ts");
+    if (printEnv) return printEnvironment();
+    const options = optionsFrom(given);
+    terminal.setStyle(options);
+    return await run({ options, environment, words, shim: noShim !== true });
+  },
+  watch: async (rawArguments) => {
+    const given = readCommandFlags("watch", rawArguments);
+    const { watch } = await import("./run/watch.ts");
+    terminal.setStyle({ logLevel: "info", logJson: given["log-json"] === true });
+    return watch(given.shim);
+  },
   doctor: async (rawArguments, environment) => {
     const { json, ...given } = readCommandFlags("doctor", rawArguments);
     const options = optionsFrom(given);

@@ -6,6 +6,7 @@ import { randomHex } from "../../native/process/memory.ts";
 import { causeOf, UserError } from "../base/errors.ts";
 import { basename, dirname } from "../base/paths.ts";
 import { openDumpDirectory } from "./dump-directory.ts";
+import { openLogFile } from "./log-file.ts";
 import { rootAndSelf, strangerAt } from "./owners.ts";
 
 type Kind = FileStatus["kind"];
@@ -37,7 +38,14 @@ export function socketPlace(path: string): Place {
 /** The flags that name places. Groups are numbers by now. */
 type Written = Readonly<
   Record<
-    "serverInfo" | "clientToken" | "clientTokenGroup" | "socket" | "socketGroup" | "dumpDir" | "keyFile",
+    | "serverInfo"
+    | "clientToken"
+    | "clientTokenGroup"
+    | "socket"
+    | "socketGroup"
+    | "logFile"
+    | "dumpDir"
+    | "keyFile",
     string | undefined
   >
 >;
@@ -52,7 +60,7 @@ export const groupNumber = (gid: string | undefined): number | undefined =>
  * elsewhere. Throws UserError, also if two flags lead to the same place by different paths: one would replace what the other has written.
  */
 export function preparePlaces(written: Written): void {
-  const { serverInfo, clientToken, socket, dumpDir, keyFile } = written;
+  const { serverInfo, clientToken, socket, logFile, dumpDir, keyFile } = written;
   const taken: Taken = new Map();
   if (keyFile !== undefined) taken.set(statusOf(0).identity, "key-file");
   if (dumpDir !== undefined) {
@@ -60,14 +68,29 @@ export function preparePlaces(written: Written): void {
     taken.set(directory.identity, "dump-dir");
     directory.close();
   }
+  if (logFile !== undefined) {
+    const fd = openLogFile(logFile);
+    const { identity } = statusOf(fd);
+    close(fd);
+    const other = taken.get(identity);
+    if (other !== undefined)
+      throw new UserError(
+        `cannot write --log-file '${logFile}': --${other} leads to the same place`,
+        undefined,
+        [APART],
+      );
+    taken.set(identity, "log-file");
+  }
   if (serverInfo !== undefined) preparePlace(serverInfoPlace(serverInfo), taken);
   if (clientToken !== undefined)
     preparePlace(tokenPlace(clientToken), taken, groupNumber(written.clientTokenGroup));
   if (socket !== undefined) preparePlace(socketPlace(socket), taken, groupNumber(written.socketGroup));
 }
 
+const APART = "give each of the two a place of its own";
+
 /** The flags that have been looked at: by the identity of what is there already, or of its directory with the name in it. */
-type Taken = Map<string, Place["flag"] | "key-file" | "dump-dir">;
+type Taken = Map<string, Place["flag"] | "key-file" | "log-file" | "dump-dir">;
 
 /** Checks that a file can be put there, with that group if there is one: it creates and removes one. */
 function preparePlace(place: Place, taken: Taken, gid?: number): void {
@@ -79,8 +102,7 @@ function preparePlace(place: Place, taken: Taken, gid?: number): void {
       const found = directory.find(name);
       const here = `${directory.identity}/${name}`;
       const other = taken.get(here) ?? (found && taken.get(found.identity));
-      if (other !== undefined)
-        throw refusal(place, `--${other} leads to the same place`, "give each of the two a place of its own");
+      if (other !== undefined) throw refusal(place, `--${other} leads to the same place`, APART);
       taken.set(here, place.flag);
       refuseToReplace(place, found);
       close(directory.create(probe, 0o600));

@@ -2,6 +2,7 @@
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { readText } from "../../native/files/files.ts";
+import { UserError } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
 import { rootAndSelf } from "./owners.ts";
 import { serverInfoPlace } from "./places.ts";
@@ -21,15 +22,22 @@ export function addressesOf({ port, socket }: Listening): string[] {
 
 const MODE = 0o644;
 
-/** Warns if the file names a proxy that is running: two proxies can share a file by mistake, and then nobody finds the first. */
-export function warnOfRunningProxy(path: string): void {
+/**
+ * Warns if the file names a proxy that is running: two proxies can share a file by mistake, and then nobody finds the first. A start in the background
+ * that takes nothing over is refused instead: nobody would see the warning in time. Throws UserError.
+ */
+export function noteRunningProxy(path: string, { background, socket }: NewProxy): void {
   const info = readServerInfo(path, rootAndSelf());
   if ("reason" in info || !isProxyProcess(info.pid)) return;
   const where = info.port === undefined ? `socket ${info.socket}` : `port ${info.port}`;
-  terminal.warning(`'${path}' names a proxy that is running (pid ${info.pid}, ${where}): it is replaced`, [
-    `end that proxy (kill ${info.pid}), or give each a --server-info file of its own`,
-  ]);
+  const running = `'${path}' names a proxy that is running (pid ${info.pid}, ${where})`;
+  const hint = `end that proxy (kill ${info.pid}), or give each a --server-info file of its own`;
+  const isTakeover = socket !== undefined && info.socket === socket;
+  if (background && !isTakeover) throw new UserError(running, undefined, [hint]);
+  terminal.warning(`${running}: it is replaced`, [hint]);
 }
+
+type NewProxy = { background: boolean; socket: string | undefined };
 
 /** Whether the process is a proxy of this program, by the name that the second start gives it. */
 export function isProxyProcess(pid: number): boolean {

@@ -1,7 +1,7 @@
 // Raw arguments → the flags that were given, each known and given once. options.ts checks their values.
 
 import { EXIT, PIPE_IT_IN, UserError } from "../base/errors.ts";
-import { type CommandName, COMMANDS, FLAGS, isCommand, REPEATABLE } from "./flags.ts";
+import { type CommandName, COMMANDS, FLAGS, isCommand, PUBLIC_COMMANDS, REPEATABLE } from "./flags.ts";
 import { fromElsewhere, isKeyFlag, nearest } from "./nearest.ts";
 
 export type Flag = keyof typeof FLAGS;
@@ -41,6 +41,20 @@ export function readCommandFlags<Name extends CommandName>(
   rawArguments: readonly string[],
 ): Given<(typeof COMMANDS)[Name]["args"]> {
   return readWith(COMMANDS[command].args, rawArguments);
+}
+
+/** COMMAND's words are the ones behind the first `--`. Throws UserError. */
+export function splitCommand(rawArguments: readonly string[]): { own: readonly string[]; words: number } {
+  const at = rawArguments.indexOf("--");
+  const own = at === -1 ? rawArguments : rawArguments.slice(0, at);
+  if (own.some((word) => word === "--help" || word === "-h" || word === "--print-env"))
+    return { own, words: 0 };
+  const words = at === -1 ? 0 : rawArguments.length - at - 1;
+  if (words === 0 || rawArguments[at + 1] === "")
+    throw usageError(at === -1 ? "run needs -- and a COMMAND" : "run needs a COMMAND behind --", [
+      "responses-api-proxy run [OPTIONS] -- COMMAND [ARG …]",
+    ]);
+  return { own, words };
 }
 
 function readWith<Table extends FlagTable>(table: FlagTable, rawArguments: readonly string[]): Given<Table> {
@@ -119,7 +133,7 @@ function unexpectedWord(word: string): UserError {
   if (isKeyLike(word)) return keyAsArgument();
   const message = `unexpected argument ${quote(word)}`;
   if (isCommand(word)) return usageError(message, [`a subcommand goes first: responses-api-proxy ${word} …`]);
-  return unknown(message, fromElsewhere(word), nearest(word, Object.keys(COMMANDS)));
+  return unknown(message, fromElsewhere(word), nearest(word, PUBLIC_COMMANDS));
 }
 
 /** A known meaning of the word goes before a similar word. */

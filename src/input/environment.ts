@@ -2,6 +2,7 @@
 
 import { UserError } from "../base/errors.ts";
 import { resolve } from "../base/paths.ts";
+import { PARENT, STARTER } from "./starter.ts";
 import { withoutUserInfo } from "./upstream-url.ts";
 
 export type Environment = Readonly<Record<string, string>>;
@@ -25,6 +26,8 @@ const KEPT = [
   "NODE_EXTRA_CA_CERTS",
   "NOTIFY_SOCKET",
   "JOURNAL_STREAM",
+  STARTER,
+  PARENT,
 ];
 const KEPT_PREFIX = "LC_";
 

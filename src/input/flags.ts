@@ -2,10 +2,6 @@
 
 import type { ArgsDef } from "citty";
 
-import { BUILT_FOR } from "../../native/ffi/architecture.ts";
-import { description } from "../../package.json" with { type: "json" };
-import { name, version } from "../base/version.ts";
-
 /** Every flag, with the sentence that --help shows. */
 export const FLAGS = {
   port: { type: "string", valueHint: "PORT", description: "Port on 127.0.0.1 (default: 0, a free one)" },
@@ -72,10 +68,23 @@ export const FLAGS = {
     description: "silent, error, warn, info or debug: a line per exchange (default: info)",
   },
   "log-json": { type: "boolean", description: "Log JSON, one object per line" },
+  "log-file": {
+    type: "string",
+    valueHint: "FILE",
+    description: "Append the log there; standard error gets only what goes wrong before it serves",
+  },
   "dump-dir": {
     type: "string",
     valueHint: "DIR",
     description: "Write every request and answer there, prompts included",
+  },
+  background: {
+    type: "boolean",
+    description: "Return once connections are accepted, and print the base URL",
+  },
+  "exit-with-parent": {
+    type: "boolean",
+    description: "End when the process that started it ends, as with SIGTERM",
   },
   help: { type: "boolean", alias: "h", description: "Show this help" },
   version: { type: "boolean", alias: "V", description: "Show the version" },
@@ -85,6 +94,7 @@ export const FLAGS = {
 export const REPEATABLE: readonly string[] = ["allow-user"];
 
 const { help: _help, version: _version, ...START_FLAGS } = FLAGS;
+const { background: _background, "exit-with-parent": _parent, ...RUN_FLAGS } = START_FLAGS;
 
 const JSON_FLAG = { type: "boolean", description: "Print one JSON object" } as const;
 const SERVER_INFO = {
@@ -100,6 +110,21 @@ const OF_USER = {
 
 /** The subcommands: `responses-api-proxy <name> …`. */
 export const COMMANDS = {
+  run: {
+    description: "Start a proxy and run COMMAND with it: run [OPTIONS] -- COMMAND [ARG …]",
+    args: {
+      ...RUN_FLAGS,
+      "no-shim": {
+        type: "boolean",
+        description: "Leave codex alone (without it, every codex that COMMAND calls uses the proxy)",
+      },
+      "print-env": {
+        type: "boolean",
+        description: "Say what COMMAND's environment has, and what other programs need, and exit",
+      },
+      help: FLAGS.help,
+    },
+  },
   doctor: {
     description: "Try a start with these options, without a key, and say what holds",
     args: { ...START_FLAGS, json: JSON_FLAG, help: FLAGS.help },
@@ -129,61 +154,22 @@ export const COMMANDS = {
       help: FLAGS.help,
     },
   },
+  /** What `run` leaves beside COMMAND: nobody calls it. */
+  watch: {
+    description: "",
+    args: {
+      shim: { type: "string" },
+      "log-json": FLAGS["log-json"],
+      help: FLAGS.help,
+    },
+  },
 } as const satisfies Record<string, { description: string; args: ArgsDef }>;
 
 export type CommandName = keyof typeof COMMANDS;
 
+/** The subcommands that a person calls. */
+export const PUBLIC_COMMANDS = (Object.keys(COMMANDS) as CommandName[]).filter((name) => name !== "watch");
+
 export function isCommand(word: string | undefined): word is CommandName {
   return word !== undefined && Object.hasOwn(COMMANDS, word);
 }
-
-/** The text of `<command> --help`, without colours. */
-export async function commandUsage(command: CommandName): Promise<string> {
-  const { defineCommand, renderUsage } = await import("citty");
-  const { description: sentence, args } = COMMANDS[command];
-  const meta = { name: `${name} ${command}`, version, description: sentence };
-  return plain(await renderUsage(defineCommand({ meta, args: args as ArgsDef })));
-}
-
-/** The text of --help, without colours. */
-export async function usage(): Promise<string> {
-  // Imported lazily: each start of the proxy starts the program twice and needs no help text.
-  const { defineCommand, renderUsage } = await import("citty");
-  const subCommands = Object.fromEntries(
-    Object.entries(COMMANDS).map(([command, { description: sentence, args }]) => [
-      command,
-      defineCommand({ meta: { name: command, description: sentence }, args }),
-    ]),
-  );
-  const command = defineCommand({ meta: { name, version, description }, args: FLAGS, subCommands });
-  const names = Object.keys(COMMANDS).join("|");
-  return [
-    // citty shows a subcommand as if one had to be given.
-    plain(await renderUsage(command)).replace(` ${names}`, `\n      ${name} ${names} …`),
-    "",
-    "The key is read from standard input:",
-    "",
-    "  printenv OPENAI_API_KEY | env -u OPENAI_API_KEY \\",
-    "    responses-api-proxy --server-info FILE",
-  ].join("\n");
-}
-
-/** The text of --version. */
-export function versionLine(): string {
-  return `${name} ${version} (Bun ${Bun.version}, ${BUILT_FOR})`;
-}
-
-/** Without colours, and wrapped for a terminal of 80 columns: a line goes on in its own column. */
-function plain(text: string): string {
-  const lines = Bun.stripANSI(text).trimEnd().split("\n");
-  return lines.flatMap((line) => wrap(line.trimEnd())).join("\n");
-}
-
-function wrap(line: string): string[] {
-  const column = /^(?: *\S.*? {2,}| +)(?=\S)/.exec(line)?.[0].length ?? 0;
-  const end = line.length <= COLUMNS ? -1 : line.lastIndexOf(" ", COLUMNS);
-  if (end <= column) return [line];
-  return [line.slice(0, end), ...wrap(" ".repeat(column) + line.slice(end + 1))];
-}
-
-const COLUMNS = 80;

@@ -48,8 +48,14 @@ export type Options = Readonly<{
   shutdownTimeoutMs: number;
   logLevel: LogLevel;
   logJson: boolean;
+  /** Absolute path of the file that the log is appended to, in place of standard error. */
+  logFile: string | undefined;
   /** Absolute path of the directory that exchanges are dumped to. */
   dumpDir: string | undefined;
+  /** Whether the start returns once connections are accepted. */
+  background: boolean;
+  /** Whether the program ends when its parent does. */
+  exitWithParent: boolean;
 }>;
 
 const DEFAULT_SHUTDOWN_TIMEOUT = "10s";
@@ -98,7 +104,10 @@ export function optionsFrom(given: Omit<Given<typeof FLAGS>, "help" | "version">
     ),
     logLevel: parseLogLevel(given["log-level"]),
     logJson: given["log-json"] === true,
+    logFile: parseWritten("log-file", given["log-file"]),
     dumpDir: parseWritten("dump-dir", given["dump-dir"]),
+    background: given.background === true,
+    exitWithParent: given["exit-with-parent"] === true,
   };
   refuseUpstreamOnOwnPort(options);
   refuseContradictions(options, given);
@@ -127,6 +136,7 @@ export function toArguments(options: Options): string[] {
     user: options.user,
     "shutdown-timeout": `${options.shutdownTimeoutMs}ms`,
     "log-level": options.logLevel,
+    "log-file": options.logFile,
     "dump-dir": options.dumpDir,
   };
   const switches = {
@@ -134,6 +144,8 @@ export function toArguments(options: Options): string[] {
     "insecure-upstream": options.insecureUpstream,
     strict: options.strict,
     "log-json": options.logJson,
+    background: options.background,
+    "exit-with-parent": options.exitWithParent,
   };
   return [
     ...Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}=${value}`])),
@@ -169,8 +181,14 @@ function refuseContradictions(options: Options, given: Given<typeof FLAGS>): voi
       "--allow-user is for TCP: who may connect to --socket is decided by its mode and group",
       ["give --port, too, or leave --allow-user out"],
     );
-  const { socket, clientToken, serverInfo, keyFile, dumpDir } = options;
-  const paths = [socket, clientToken, serverInfo, keyFile, dumpDir].filter((path) => path !== undefined);
+  if (options.background && options.exitWithParent)
+    throw usageError("--background and --exit-with-parent contradict each other: the start's process ends");
+  const { socket, clientToken, serverInfo, keyFile, logFile, dumpDir } = options;
+  const paths = [socket, clientToken, serverInfo, keyFile, logFile, dumpDir].filter(
+    (path) => path !== undefined,
+  );
   if (new Set(paths).size < paths.length)
-    throw usageError("--socket, --client-token, --server-info, --key-file and --dump-dir must be different");
+    throw usageError(
+      "--socket, --client-token, --server-info, --key-file, --log-file and --dump-dir must be different",
+    );
 }

@@ -16,6 +16,8 @@ import { PIPE_IT_IN, UserError } from "../base/errors.ts";
 const PREFIX = "Bearer ";
 const LF = 0x0a;
 const CR = 0x0d;
+const EQUALS = 0x3d;
+const MIN_PART_BYTES = 16;
 
 const NOTHING_CAME = [
   "nothing came before the first newline: is OPENAI_API_KEY set and exported here, or the file empty?",
@@ -33,6 +35,24 @@ export class Authorization {
   /** `Bearer <key>`, for the request to the upstream and for nothing else. */
   exposeForUpstream(): string {
     return this.#value;
+  }
+
+  /**
+   * The names of the variables whose value has the key in it, of an environment as execve(2) takes it: `NAME=value`, each ended by a NUL. A
+   * key of less than 16 bytes must be the whole value: it could be part of others by chance. No string is made of the values.
+   */
+  namesOfVariablesWithKey(environment: Buffer): string[] {
+    const key = Buffer.from(this.#value.slice(PREFIX.length), "latin1");
+    const names: string[] = [];
+    for (let start = 0, end = 0; (end = environment.indexOf(0, start)) !== -1; start = end + 1) {
+      const equals = environment.indexOf(EQUALS, start);
+      if (equals === -1 || equals >= end) continue;
+      const value = environment.subarray(equals + 1, end);
+      if (key.length < MIN_PART_BYTES ? value.equals(key) : value.includes(key))
+        names.push(environment.toString("latin1", start, equals));
+    }
+    key.fill(0);
+    return names;
   }
 
   toString(): string {

@@ -59,7 +59,7 @@ export function isCompiled(): boolean {
 }
 
 /** The words before the program's own arguments: its name, or from source Bun's, told to load nothing by itself. */
-function programWords(): string[] {
+export function programWords(): string[] {
   return isCompiled() ? ["responses-api-proxy"] : ["bun", ...RUNTIME_FLAGS, Bun.main];
 }
 

@@ -38,7 +38,7 @@ export function restrictAccess(options: Options, environment: Environment, image
         ...(options.dumpDir === undefined ? [] : [options.dumpDir]),
       ],
       socketDirectories: options.socket === undefined ? [] : [dirname(options.socket)],
-      writableFiles: ["/dev/null"],
+      writableFiles: ["/dev/null", ...(options.logFile === undefined ? [] : [options.logFile])],
       executables: [...EXECUTABLES, ...(image === undefined ? [] : [`/proc/self/fd/${image}`])],
       connectPorts: [
         DNS_PORT,

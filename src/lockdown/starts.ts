@@ -10,15 +10,19 @@ import {
   isDumpable,
   limitCoreDumps,
   makeUndumpable,
+  parentPid,
   setProcessName,
+  signalAtParentsEnd,
+  SIGUSR2,
 } from "../../native/process/process.ts";
 import { EXIT, UserError } from "../base/errors.ts";
 import { openKeyFile } from "../files/key-file.ts";
 import { preparePlaces } from "../files/places.ts";
-import { PROCESS_NAME, warnOfRunningProxy } from "../files/server-info.ts";
+import { noteRunningProxy, PROCESS_NAME } from "../files/server-info.ts";
 import { cleanEnvironment, type Environment, refuseUnclearProxyVariable } from "../input/environment.ts";
 import { reportUnusedProxyVariables } from "../input/mistakes.ts";
 import { type Options, toArguments } from "../input/options.ts";
+import { PARENT } from "../input/starter.ts";
 import { checkFile, checkNamespace } from "./file.ts";
 import { lockMemory } from "./memory-lock.ts";
 import type { Protection } from "./protections.ts";
@@ -32,6 +36,7 @@ import { becomeOrRefuse, userOf, verifyUser, withNumbers } from "./user.ts";
  * survive execve are applied here, so that they hold for every thread of the next process. Throws UserError.
  */
 export function firstStart(words: readonly string[], given: Options, environment: Environment): never {
+  const parent = parentPid();
   // 1. No ptrace, no /proc/PID/mem: other processes of this user could take the key's pipe, which is standard input. The execve below undoes it.
   makeUndumpable();
   // 2. What other users must read is readable, whatever the caller's umask is. The proxy has no chmod(2) left.
@@ -51,14 +56,17 @@ export function firstStart(words: readonly string[], given: Options, environment
     // 6. Check what the proxy will write to, as the user who will write.
     refuseWithoutNull();
     preparePlaces(options);
-    if (options.serverInfo !== undefined) warnOfRunningProxy(options.serverInfo);
+    if (options.serverInfo !== undefined) noteRunningProxy(options.serverInfo, options);
     // 7. Nothing that is executed from here on gains privileges (set-user-ID, file capabilities). Landlock and seccomp require it.
     forbidNewPrivileges();
     // 8. Copy the program out of the user's reach if the user can read its file: the kernel closes a process to others from its first
     //    instruction only if they cannot read what it executes.
     const image = copyIfReadable();
     // 9. Restrict files, ports and signals (Landlock). Before execve, because it holds for the calling thread and its children only.
-    const clean = cleanEnvironment(environment);
+    const clean = cleanEnvironment({
+      ...environment,
+      ...(options.exitWithParent ? { [PARENT]: String(parent) } : {}),
+    });
     restrictAccess(options, clean, image);
     // 10. Leave everything else of the caller's behind: descriptors, working directory and, with execve, environment and memory.
     closeInheritedOnExec();
@@ -94,7 +102,9 @@ export function secondStart<Opened>(options: Options, openEarly: () => Opened): 
   const keyPages = new SecretPages(KEY_PAGES_BYTES);
   // 7. Open what the filter will forbid.
   const early = openEarly();
-  // 8. Last, because they take away what the steps before need: files beyond the first start's, then system calls on every thread.
+  // 8. After the last change of user and execve, which undo it.
+  if (options.exitWithParent) signalAtParentsEnd(SIGUSR2);
+  // 9. Last, because they take away what the steps before need: files beyond the first start's, then system calls on every thread.
   const landlock = checkLandlock();
   const calls = installSyscallFilter();
   const protections = [

@@ -65,6 +65,12 @@ export class Journal {
 
   /** Logs the totals: at the end, or so far. */
   reportTotals(when: "at the end" | "so far" = "at the end"): void {
+    const { text, fields } = this.totals(when);
+    terminal.info(text, fields);
+  }
+
+  /** The totals, in words and as values. */
+  totals(when: "at the end" | "so far" = "at the end"): { text: string; fields: terminal.Fields } {
     const fields = {
       event: "totals",
       uptime_s: Math.round((performance.now() - this.#began) / 1000),
@@ -77,10 +83,9 @@ export class Journal {
     };
     const counted = Object.entries(fields.answers).map(([status, count]) => `${count} × ${status}`);
     const answers = counted.length === 0 ? "" : `; answers: ${counted.join(", ")}`;
-    terminal.info(
-      `${when === "so far" ? "running for" : "ended after"} ${fields.uptime_s} s: ${fields.exchanges} exchanges (${fields.failed} failed), ${fields.refused} refused${answers}`,
-      fields,
-    );
+    const began = when === "so far" ? "running for" : "ended after";
+    const counts = `${fields.exchanges} exchanges (${fields.failed} failed), ${fields.refused} refused`;
+    return { text: `${began} ${fields.uptime_s} s: ${counts}${answers}`, fields };
   }
 }
 

@@ -13,8 +13,8 @@ export type EarlyOpened = {
   diagnostics: number | undefined;
 };
 
-/** Groups are numbers by now. Throws UserError. */
-export function openEarly(options: Options): EarlyOpened {
+/** `run` needs a client token, but no file of it. Groups are numbers by now. Throws UserError. */
+export function openEarly(options: Options, needs: { token: boolean }): EarlyOpened {
   const { socket, socketMode, socketGroup, clientToken, clientTokenGroup, allowUsers, logLevel, port } =
     options;
   const asksWho = port !== undefined && (allowUsers.length > 0 || logLevel === "debug");
@@ -26,7 +26,11 @@ export function openEarly(options: Options): EarlyOpened {
       : new SocketListener(socket, { mode: socketMode, gid: groupNumber(socketGroup) });
   try {
     const token =
-      clientToken === undefined ? undefined : ClientToken.create(clientToken, groupNumber(clientTokenGroup));
+      clientToken !== undefined
+        ? ClientToken.create(clientToken, groupNumber(clientTokenGroup))
+        : needs.token
+          ? ClientToken.withoutFile()
+          : undefined;
     return { socket: listener, token, diagnostics };
   } catch (error) {
     listener?.file.remove();
@@ -37,5 +41,5 @@ export function openEarly(options: Options): EarlyOpened {
 /** Removes what was opened, in whatever state it is. */
 export function removeEarly({ socket, token }: EarlyOpened): void {
   socket?.file.remove();
-  token?.file.remove();
+  token?.file?.remove();
 }

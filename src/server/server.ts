@@ -91,7 +91,7 @@ export function listen(
   if (tcp !== undefined) servers.push(tcp);
   if (early.socket !== undefined) servers.push(early.socket.server);
   callers = Callers.for(options.allowUsers.map(Number), early.token, early.diagnostics, tcp?.port);
-  early.token?.file.publish();
+  early.token?.file?.publish();
   early.socket?.publish(handlers);
   const stop = async (timeoutMs: number): Promise<void> => {
     await Promise.all(servers.map((server) => stopServer(server, timeoutMs)));

@@ -28,7 +28,10 @@ const DEFAULTS = {
   shutdownTimeoutMs: 10_000,
   logLevel: "info" as const,
   logJson: false,
+  logFile: undefined,
   dumpDir: undefined,
+  background: false,
+  exitWithParent: false,
 };
 
 const AZURE = "https://x.openai.azure.com/openai/deployments/d/responses?api-version=2025-04-01-preview";
@@ -63,6 +66,9 @@ const ACCEPTED: [args: string[], options: Partial<Options>][] = [
   [["--log-level=silent"], { logLevel: "silent" }],
   [["--log-level", "debug", "--log-json"], { logLevel: "debug", logJson: true }],
   [["--dump-dir=/tmp/d"], { dumpDir: "/tmp/d" }],
+  [["--log-file=l"], { logFile: `${process.cwd()}/l` }],
+  [["--background"], { background: true }],
+  [["--exit-with-parent"], { exitWithParent: true }],
   [["--shutdown-timeout", "3600"], { shutdownTimeoutMs: 3_600_000 }],
   // With a socket there is a port only if it is asked for.
   [["--socket=/run/p/s"], { socket: "/run/p/s", port: undefined }],

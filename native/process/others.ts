@@ -1,0 +1,49 @@
+// Other processes, without the danger of a pid that is used again (pidfd_open(2)), and what this one was started with.
+
+import { check, libc, type Pointer, toArrayBuffer } from "../ffi/libc.ts";
+import { syscallNumber } from "../ffi/syscalls.ts";
+import { readText } from "../files/files.ts";
+
+const SIG_DFL = 0n;
+/** Those that the runtime ignores, which programs that are executed later would inherit (signal(7)). */
+const IGNORED_BY_RUNTIME = { SIGPIPE: 13, SIGXFSZ: 25 };
+/** Fields of /proc/PID/stat behind the name, which may have blanks in it (proc_pid_stat(5)). */
+const FIELDS_BEFORE = 2;
+const ARGUMENTS = { from: 48, to: 49 };
+const ENVIRONMENT = { from: 50, to: 51 };
+
+/** Returns a descriptor that stands for the process, close-on-exec, readable once it has ended. Throws SystemCallError. */
+export function openProcess(pid: number): number {
+  const number = BigInt(syscallNumber("pidfd_open")!);
+  return check("pidfd_open", libc.syscall(number, BigInt(pid), 0n, 0n, 0n, 0n, 0n));
+}
+
+/** Sends a signal to the process. Does nothing if it has ended, or if this process may not (pidfd_send_signal(2)). */
+export function signalProcess(pidfd: number, signal: number): void {
+  const number = BigInt(syscallNumber("pidfd_send_signal")!);
+  libc.syscall(number, BigInt(pidfd), BigInt(signal), 0n, 0n, 0n, 0n);
+}
+
+/** Gives the signals that the runtime ignores their default effect again. */
+export function resetIgnoredSignals(): void {
+  for (const signal of Object.values(IGNORED_BY_RUNTIME)) libc.signal(signal, SIG_DFL);
+}
+
+/** What the process was started with, as bytes in latin1: arguments and environment need not be text. */
+export type StartBlocks = { args: string[]; variables: string[] };
+
+/**
+ * Returns the arguments and the environment that execve(2) gave to this process. Not from the C library, which removes variables such as TMPDIR
+ * from it if the program's file has capabilities (ld.so(8)). Throws SystemCallError.
+ */
+export function startBlocks(): StartBlocks {
+  const stat = readText("/proc/self/stat");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const read = ({ from, to }: { from: number; to: number }): string[] => {
+    const [start, end] = [from, to].map((field) => Number(fields[field - FIELDS_BEFORE - 1]));
+    if (!start || !end || end <= start) return [];
+    const bytes = Buffer.from(toArrayBuffer(start as Pointer, 0, end - start));
+    return bytes.toString("latin1").split("\0").slice(0, -1);
+  };
+  return { args: read(ARGUMENTS), variables: read(ENVIRONMENT) };
+}

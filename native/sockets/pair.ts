@@ -1,0 +1,22 @@
+// Two sockets that are connected to each other (socketpair(2)): a process gives one to a process that it starts.
+
+import { struct } from "../ffi/c-data.ts";
+import { check, libc } from "../ffi/libc.ts";
+
+const AF_UNIX = 1;
+/** Each write(2) is one message, and each read(2) returns one. */
+const SOCK_SEQPACKET = 5;
+const SOCK_CLOEXEC = 0x80000;
+const SHUT_WR = 1;
+
+/** Makes a pair of sockets that keep messages apart, both close-on-exec. Throws SystemCallError. */
+export function socketPair(): { own: number; other: number } {
+  const fds = struct();
+  check("socketpair", libc.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds));
+  return { own: fds.readInt32LE(0), other: fds.readInt32LE(4) };
+}
+
+/** Ends what this side sends: the other one reads the end (shutdown(2)). */
+export function endSending(fd: number): void {
+  libc.shutdown(fd, SHUT_WR);
+}

@@ -1,0 +1,19 @@
+// --background: the start that returns. The proxy lives on in a session of its own, with nothing of the caller's open.
+
+import { makeUndumpable } from "../../native/process/process.ts";
+import { EXIT, type ExitCode } from "../base/errors.ts";
+import * as terminal from "../base/terminal.ts";
+import { addressesOf } from "../files/server-info.ts";
+import type { Environment } from "../input/environment.ts";
+import type { Options } from "../input/options.ts";
+import { launch } from "./run/launch.ts";
+
+/** Prints the base URL, or the socket's path, once connections are accepted; else returns the proxy's exit code. */
+export async function startInBackground(options: Options, environment: Environment): Promise<ExitCode> {
+  // The key's pipe is standard input here, too.
+  makeUndumpable();
+  const launched = await launch({ starter: "background", options, environment, variables: [] });
+  if (typeof launched === "number") return launched as ExitCode;
+  terminal.output(addressesOf(launched.ready)[0]!);
+  return EXIT.clean;
+}

@@ -1,0 +1,88 @@
+// COMMAND: found before the proxy is started, and executed in the place of this process.
+
+import { accessSync, constants, statSync } from "node:fs";
+
+import { ENOEXEC, SystemCallError } from "../../../native/ffi/libc.ts";
+import { isTerminal, replaceBy, replaceByNullDevice } from "../../../native/files/descriptors.ts";
+import { O_RDWR, open } from "../../../native/files/files.ts";
+import { resetIgnoredSignals } from "../../../native/process/others.ts";
+import { execute, lowerFileLimitTo } from "../../../native/process/process.ts";
+import { EXIT, UserError } from "../../base/errors.ts";
+import { quote } from "../../input/arguments.ts";
+
+/** What execvp(3) and the shells take if there is no PATH. */
+const DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin";
+
+/** The file that a shell would execute. Throws UserError with exit code 127 if there is none, 126 if it is not executable. */
+export function findCommand(name: string, path: string | undefined): string {
+  const candidates = name.includes("/")
+    ? [name]
+    : (path ?? DEFAULT_PATH).split(":").map((directory) => `${directory === "" ? "." : directory}/${name}`);
+  const found = candidates.map((candidate) => ({ candidate, what: look(candidate) }));
+  const executable = found.find(({ what }) => what === "executable");
+  if (executable !== undefined) return executable.candidate;
+  const shown = quote(Buffer.from(name, "latin1").toString());
+  if (found.some(({ what }) => what === "file"))
+    throw new UserError(`COMMAND ${shown} cannot be executed`, EXIT.notExecutable, [
+      "see that this user may execute it: chmod +x",
+    ]);
+  if (name.includes("/") && found[0]!.what === "other")
+    throw new UserError(`COMMAND ${shown} is no file`, EXIT.notExecutable);
+  throw new UserError(`no COMMAND ${shown}`, EXIT.notFound, [
+    name.includes("/")
+      ? "there is no such file"
+      : "no directory of PATH has it; aliases and built-ins of a shell have no file",
+  ]);
+}
+
+function look(path: string): "executable" | "file" | "other" | undefined {
+  const bytes = Buffer.from(path, "latin1");
+  try {
+    if (!statSync(bytes).isFile()) return "other";
+  } catch {
+    return undefined;
+  }
+  try {
+    accessSync(bytes, constants.X_OK);
+    return "executable";
+  } catch {
+    return "file";
+  }
+}
+
+/** COMMAND's standard input, in place of the pipe that the key came through: the terminal, or nothing if there is none. */
+export function giveTerminalAsInput(): void {
+  try {
+    const fd = open("/dev/tty", O_RDWR);
+    if (isTerminal(fd)) return replaceBy(0, fd);
+  } catch (error) {
+    if (!(error instanceof SystemCallError)) throw error;
+  }
+  replaceByNullDevice(0);
+}
+
+/** Replaces this process by COMMAND, with what the runtime has changed put back. Returns only by throwing UserError. */
+export function executeCommand(
+  file: string,
+  args: readonly string[],
+  variables: readonly string[],
+  parent: number,
+): never {
+  resetIgnoredSignals();
+  lowerFileLimitTo(parent);
+  const cause = executeOrWhy(file, args, variables);
+  // A script without #!, as every shell takes it (execvp(3)).
+  const final =
+    cause.errno === ENOEXEC ? executeOrWhy("/bin/sh", ["sh", file, ...args.slice(1)], variables) : cause;
+  throw new UserError(`COMMAND ${quote(args[0]!)} cannot be executed (${final.message})`, EXIT.notExecutable);
+}
+
+/** Returns only if it fails. */
+function executeOrWhy(file: string, args: readonly string[], variables: readonly string[]): SystemCallError {
+  try {
+    return execute(file, args, variables, "latin1");
+  } catch (error) {
+    if (error instanceof SystemCallError) return error;
+    throw error;
+  }
+}

@@ -1,0 +1,123 @@
+// `responses-api-proxy run -- COMMAND`: starts a proxy, and then becomes COMMAND, with an environment that leads to the proxy and has no key. So COMMAND
+// has the pid, the terminal, the signals and the exit code that it has without us.
+//
+// The key goes past this process: in the standard input that the proxy inherits, or in a file that the proxy opens. Which variables of the
+// environment have the key in them, the proxy says, because only it can know.
+
+import { isTerminal } from "../../../native/files/descriptors.ts";
+import { openProcess, startBlocks } from "../../../native/process/others.ts";
+import { makeUndumpable, parentPid } from "../../../native/process/process.ts";
+import { EXIT, type ExitCode, UserError } from "../../base/errors.ts";
+import { basename } from "../../base/paths.ts";
+import * as terminal from "../../base/terminal.ts";
+import type { Environment } from "../../input/environment.ts";
+import type { Options } from "../../input/options.ts";
+import { clientEnvironment, valueOf } from "./client-environment.ts";
+import { makeShim, providerFlags, shimPath } from "./codex.ts";
+import { executeCommand, findCommand, giveTerminalAsInput } from "./command.ts";
+import { launch, type Launched, spawnSelf } from "./launch.ts";
+
+const STANDARD_ERROR = 2;
+const CODEX = "codex";
+
+type Run = {
+  options: Options;
+  environment: Environment;
+  /** How many words COMMAND and its arguments are: the last ones of the process's. */
+  words: number;
+  /** Whether each codex is to use the proxy. */
+  shim: boolean;
+};
+
+/** Returns the exit code of a proxy that cannot start; otherwise COMMAND takes this process over. Throws UserError. */
+export async function run({ options: given, environment, words, shim }: Run): Promise<ExitCode> {
+  // The key's pipe is standard input, and the caller's environment may have the key: other processes of this user could take both.
+  makeUndumpable();
+  const parent = parentPid();
+  const { args, variables } = startBlocks();
+  const command = args.slice(-words);
+  const path = valueOf(variables, "PATH");
+  const name = command[0]!;
+  const file = findCommand(name, path);
+  if (given.keyFile === undefined && isTerminal(0))
+    throw new UserError("standard input is a terminal, and a key must not be typed", undefined, [
+      "pipe the key in: printenv OPENAI_API_KEY | responses-api-proxy run -- COMMAND",
+      "or name a file that has it: --key-file FILE",
+    ]);
+  const options: Options = {
+    ...given,
+    port: given.port ?? 0,
+    exitWithParent: true,
+    // What is said while COMMAND draws on the terminal is kept, and told at the end: only what is wrong.
+    logLevel: given.logLevel === "info" && given.logFile === undefined ? "warn" : given.logLevel,
+  };
+  const launched = await launch({ starter: "run", options, environment, variables });
+  if (typeof launched === "number") return launched as ExitCode;
+  const { port, token } = launched.ready as { port: number; token: string };
+  const directory = shim && hasCodex(path) ? shimPath(valueOf(variables, "TMPDIR")) : undefined;
+  leaveWatcher(launched, options, directory);
+  const isShimmed = directory !== undefined && isMade(directory, port);
+  const clientVariables = clientEnvironment(variables, launched.ready, {
+    port,
+    token,
+    path: isShimmed ? directory : undefined,
+  });
+  if (given.keyFile === undefined) giveTerminalAsInput();
+  // A codex that is named by its path needs no shim.
+  if (shim && name.includes("/") && basename(name) === CODEX) command.splice(1, 0, ...providerFlags(port));
+  const shimmed = isShimmed && name === CODEX ? `${directory}/${CODEX}` : file;
+  executeCommand(shimmed, command, clientVariables, parent);
+}
+
+function hasCodex(path: string | undefined): boolean {
+  try {
+    findCommand(CODEX, path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isMade(directory: string, port: number): boolean {
+  const cause = makeShim(directory, port);
+  if (cause === undefined) return true;
+  terminal.warning(
+    `codex does not use the proxy by itself: its shim '${directory}' cannot be made (${cause})`,
+    ["set TMPDIR to a directory where nobody else can write, or give codex the lines of run --print-env"],
+  );
+  return false;
+}
+
+/** It takes over the socket and the standard error of the proxy. */
+function leaveWatcher({ channel, errors, pid }: Launched, options: Options, shim: string | undefined): void {
+  const words = ["watch", ...(options.logJson ? ["--log-json"] : [])];
+  spawnSelf(
+    [...words, ...(shim === undefined ? [] : [`--shim=${shim}`])],
+    ["ignore", "ignore", STANDARD_ERROR, channel, errors!, openProcess(process.pid), openProcess(pid)],
+    {},
+  );
+}
+
+/** `run --print-env`: what COMMAND gets, and what programs need that do not look there. */
+export function printEnvironment(): ExitCode {
+  terminal.output(`COMMAND's environment is the caller's, without the key, and with:
+
+  OPENAI_BASE_URL, OPENAI_API_BASE   http://127.0.0.1:PORT/v1
+  OPENAI_API_KEY                     the client token: of use for this proxy alone
+  RESPONSES_API_PROXY_URL            http://127.0.0.1:PORT
+  RESPONSES_API_PROXY_TOKEN          the client token, for codex
+  NO_PROXY, no_proxy                 127.0.0.1 and localhost as well
+  OPENAI_AGENTS_DISABLE_TRACING      1
+  PATH                               first a codex that uses the proxy (--no-shim: not)
+
+Programs that look elsewhere need a line in COMMAND, such as sh -c '…':
+
+  cline     cline auth -p openai-native -k "$OPENAI_API_KEY" -m MODEL -b "$OPENAI_BASE_URL"
+  pi        in ~/.pi/agent/models.json: providers.openai.baseUrl = OPENAI_BASE_URL's value
+  Continue  in config.yaml: apiBase and apiKey with both values, useResponsesApi: true
+  codex by its path, from another program: codex ${providerFlags(0)
+    .map((word) => (word === "-c" ? word : `"${word}"`))
+    .join(" ")
+    .replace("127.0.0.1:0", "127.0.0.1:PORT")}`);
+  return EXIT.clean;
+}

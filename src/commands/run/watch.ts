@@ -1,0 +1,94 @@
+// The process that `run` leaves beside COMMAND and the proxy. It has no key. It sleeps until one of the two ends: if COMMAND does, the proxy is to
+// end; if the proxy does unasked, COMMAND is told by SIGTERM. Then it removes the shim and says what was.
+
+import { readOrEnd, waitForAny } from "../../../native/files/descriptors.ts";
+import { close, statusOf, writeAll } from "../../../native/files/files.ts";
+import { signalProcess } from "../../../native/process/others.ts";
+import { makeUndumpable, setProcessName, SIGTERM, SIGUSR2 } from "../../../native/process/process.ts";
+import { EXIT, type ExitCode } from "../../base/errors.ts";
+import * as terminal from "../../base/terminal.ts";
+import { usageError } from "../../input/arguments.ts";
+import type { Ended } from "../../input/starter.ts";
+import { removeShim } from "./codex.ts";
+
+/** What `run` gives it, from descriptor 3 on. */
+const [CHANNEL, ERRORS, COMMAND, PROXY] = [3, 4, 5, 6];
+const STANDARD_ERROR = 2;
+const CHUNK_BYTES = 65_536;
+/** How much of what the proxy says while COMMAND runs is kept. */
+const MAX_KEPT_BYTES = 65_536;
+
+/** Returns when both have ended. Throws UserError if it was not started by `run`. */
+export function watch(shim: string | undefined): ExitCode {
+  refuseOthers();
+  makeUndumpable();
+  setProcessName("responses-watch");
+  const proxy = watchBoth();
+  if (shim !== undefined) removeShim(shim);
+  if (proxy.dropped > 0)
+    terminal.warning(`${proxy.dropped} bytes of the proxy's log were not kept`, [
+      "--log-file keeps all of it",
+    ]);
+  write(proxy.log);
+  if (proxy.told) terminal.warning("the proxy ended before COMMAND, which was told by SIGTERM");
+  const totals = proxy.ended?.totals;
+  if (totals !== undefined) terminal.info(totals, { event: "totals" });
+  return EXIT.clean;
+}
+
+/** Reads what the proxy says until it and COMMAND have ended. */
+function watchBoth(): { ended: Ended | undefined; told: boolean; log: Buffer; dropped: number } {
+  let log = Buffer.alloc(0);
+  let dropped = 0;
+  let ended: Ended | undefined;
+  let told = false;
+  const open = new Set([CHANNEL, ERRORS, COMMAND, PROXY]);
+  const take = (fd: number): void => {
+    const space = Buffer.alloc(CHUNK_BYTES);
+    const count = readOrEnd(fd, space);
+    if (count === 0) open.delete(fd);
+    else if (fd === CHANNEL) ended = JSON.parse(space.toString("utf8", 0, count)) as Ended;
+    else {
+      const all = Buffer.concat([log, space.subarray(0, count)]);
+      log = all.subarray(Math.max(0, all.length - MAX_KEPT_BYTES));
+      dropped += all.length - log.length;
+    }
+  };
+  while (open.has(COMMAND) || open.has(PROXY)) {
+    const ready = waitForAny([...open]);
+    // First, because the proxy's last words come before its end.
+    const spoken = ready.filter((fd) => fd === CHANNEL || fd === ERRORS);
+    for (const fd of spoken) take(fd);
+    if (spoken.length > 0) continue;
+    if (ready.includes(COMMAND)) {
+      open.delete(COMMAND);
+      // The kernel has told it, unless COMMAND was another user's. It is no signal that counts twice.
+      signalProcess(PROXY, SIGUSR2);
+    }
+    if (ready.includes(PROXY)) {
+      open.delete(PROXY);
+      if (!open.has(COMMAND) || ended?.asked === true) continue;
+      signalProcess(COMMAND, SIGTERM);
+      told = true;
+    }
+  }
+  return { ended, told, log, dropped };
+}
+
+function refuseOthers(): void {
+  try {
+    if (statusOf(CHANNEL).kind === "socket") return;
+  } catch {
+    // It is not open.
+  }
+  throw usageError("this is a part of run, and not to be started by hand");
+}
+
+function write(text: Buffer): void {
+  try {
+    writeAll(STANDARD_ERROR, text);
+  } catch {
+    // Nobody reads it.
+  }
+  for (const fd of [CHANNEL, ERRORS]) close(fd);
+}

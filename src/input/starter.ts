@@ -1,0 +1,24 @@
+// What a proxy and the process that started it (`run`, or a start with --background) say to each other.
+
+/** Set for the proxy: `run` or `background`. */
+export const STARTER = "RESPONSES_API_PROXY_STARTER";
+/** Set by the first start if --exit-with-parent is given: the parent's pid. */
+export const PARENT = "RESPONSES_API_PROXY_PARENT";
+
+/** The first message from the proxy: connections are accepted. */
+export type Ready = {
+  port: number | undefined;
+  socket: string | undefined;
+  /** The client token, if there is one. */
+  token: string | undefined;
+  /** Variables of the starter's environment whose value has the key in it. */
+  withKey: string[];
+};
+
+/** The last message from the proxy. */
+export type Ended = {
+  /** Whether somebody asked it to end, by a signal or GET /shutdown. */
+  asked: boolean;
+  /** What was: exchanges, refusals, time; undefined if it is in the log, or nobody wants to know. */
+  totals: string | undefined;
+};
