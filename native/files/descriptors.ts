@@ -5,6 +5,7 @@ import { check, EAGAIN, EINTR, errno, libc, SystemCallError } from "../ffi/libc.
 import { syscallNumber } from "../ffi/syscalls.ts";
 import { close, O_CLOEXEC, O_RDWR, open, statusOf } from "./files.ts";
 
+const F_SETFD = 2;
 const F_DUPFD_CLOEXEC = 1030;
 const ENODEV = 19;
 /** Major and minor number of the null device (null(4)). */
@@ -85,6 +86,11 @@ export function closeInheritedOnExec(): void {
     0n,
   );
   check("close_range", result);
+}
+
+/** Lets the programs that are executed later have the descriptor (F_SETFD, fcntl(2)). */
+export function keepOnExec(fd: number): void {
+  libc.fcntl(fd, F_SETFD, 0n);
 }
 
 /** Returns whether write(2) would not block: a pipe has room, a terminal is not stopped, or it is a file. */

@@ -10,6 +10,7 @@ import { type Ended, type Ready, STARTER } from "../input/starter.ts";
 
 const CHANNEL = 1;
 const CHUNK_BYTES = 65_536;
+const MIN_PINNED_BYTES = 1024;
 
 export class Starter {
   private constructor(
@@ -68,7 +69,9 @@ function readToEnd(): Buffer {
     if (count === 0) break;
     pieces.push(piece.subarray(0, count));
   }
-  const all = Buffer.concat(pieces);
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  // Not smaller: a view of a small array moves its bytes and leaves the old ones (docs/bun.md).
+  const all = Buffer.concat(pieces, Math.max(length, MIN_PINNED_BYTES)).subarray(0, length);
   for (const piece of pieces) piece.fill(0);
   return all;
 }

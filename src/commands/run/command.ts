@@ -1,9 +1,9 @@
 // COMMAND: found before the proxy is started, and executed in the place of this process.
 
-import { accessSync, constants, statSync } from "node:fs";
+import { accessSync, constants, readdirSync, readlinkSync, statSync } from "node:fs";
 
 import { ENOEXEC, SystemCallError } from "../../../native/ffi/libc.ts";
-import { isTerminal, replaceBy, replaceByNullDevice } from "../../../native/files/descriptors.ts";
+import { isTerminal, keepOnExec, replaceBy, replaceByNullDevice } from "../../../native/files/descriptors.ts";
 import { O_RDWR, open } from "../../../native/files/files.ts";
 import { resetIgnoredSignals } from "../../../native/process/others.ts";
 import { execute, lowerFileLimitTo } from "../../../native/process/process.ts";
@@ -50,6 +50,23 @@ function look(path: string): "executable" | "file" | "other" | undefined {
   }
 }
 
+/**
+ * The descriptors from 3 on that the caller gave, if it is called before anything is opened. The runtime marks them close-on-exec at its start, and
+ * has only an epoll and an eventfd of its own open (Bun 1.4.5).
+ */
+export function inheritedDescriptors(): number[] {
+  return readdirSync("/proc/self/fd")
+    .map(Number)
+    .filter((fd) => {
+      try {
+        return fd > 2 && !/^anon_inode:|^\/proc\/\d+\/fd$/.test(readlinkSync(`/proc/self/fd/${fd}`));
+      } catch {
+        // The one that reads the directory.
+        return false;
+      }
+    });
+}
+
 /** COMMAND's standard input, in place of the pipe that the key came through: the terminal, or nothing if there is none. */
 export function giveTerminalAsInput(): void {
   try {
@@ -66,10 +83,11 @@ export function executeCommand(
   file: string,
   args: readonly string[],
   variables: readonly string[],
-  parent: number,
+  { parent, inherited }: { parent: number; inherited: readonly number[] },
 ): never {
   resetIgnoredSignals();
   lowerFileLimitTo(parent);
+  for (const fd of inherited) keepOnExec(fd);
   const cause = executeOrWhy(file, args, variables);
   // A script without #!, as every shell takes it (execvp(3)).
   const final =

@@ -14,7 +14,7 @@ import type { Environment } from "../../input/environment.ts";
 import type { Options } from "../../input/options.ts";
 import { clientEnvironment, valueOf } from "./client-environment.ts";
 import { makeShim, providerFlags, shimPath } from "./codex.ts";
-import { executeCommand, findCommand, giveTerminalAsInput } from "./command.ts";
+import { executeCommand, findCommand, giveTerminalAsInput, inheritedDescriptors } from "./command.ts";
 import { launch, type Launched, spawnSelf } from "./launch.ts";
 
 const STANDARD_ERROR = 2;
@@ -33,7 +33,7 @@ type Run = {
 export async function run({ options: given, environment, words, shim }: Run): Promise<ExitCode> {
   // The key's pipe is standard input, and the caller's environment may have the key: other processes of this user could take both.
   makeUndumpable();
-  const parent = parentPid();
+  const callers = { parent: parentPid(), inherited: inheritedDescriptors() };
   const { args, variables } = startBlocks();
   const command = args.slice(-words);
   const path = valueOf(variables, "PATH");
@@ -66,7 +66,7 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
   // A codex that is named by its path needs no shim.
   if (shim && name.includes("/") && basename(name) === CODEX) command.splice(1, 0, ...providerFlags(port));
   const shimmed = isShimmed && name === CODEX ? `${directory}/${CODEX}` : file;
-  executeCommand(shimmed, command, clientVariables, parent);
+  executeCommand(shimmed, command, clientVariables, callers);
 }
 
 function hasCodex(path: string | undefined): boolean {
