@@ -63,9 +63,7 @@ export function recogniseJournal({ JOURNAL_STREAM: stream }: Readonly<Record<str
 }
 
 /** Sets level and format for all that follows. */
-export function setStyle({ logLevel, logJson }: Style): void {
-  style = { logLevel, logJson };
-}
+export const setStyle = ({ logLevel, logJson }: Style): void => void (style = { logLevel, logJson });
 
 /** Whether lines of this level are shown. */
 export function shows(level: LogLevel): boolean {

@@ -12,7 +12,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
+import { until } from "../harness/deadline.ts";
+import { scanMemory } from "../harness/memory.ts";
 import { lacks } from "../harness/needs.ts";
+import { Output } from "../harness/output.ts";
 import { BARE_ENVIRONMENT, BINARY, CANARY_KEY, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { linesOf, NO_TERMINAL, processesOf, runScript, runWith } from "../harness/run.ts";
 import { RawUpstream } from "../harness/upstream.ts";
@@ -120,8 +123,8 @@ describe("COMMAND is what it would be without us", () => {
     ["exit 255", 255],
   ];
   test.each(CODES)("%s", async (script, exitCode) => {
-    const { stdout, stderr, ...ended } = await runScript(url, script);
-    expect(ended).toEqual({ exitCode, signal: null });
+    const { exitCode: code, signal, stderr } = await runScript(url, script);
+    expect({ code, signal }).toEqual({ code: exitCode, signal: null });
     expect(linesOf(stderr)).toEqual([expect.stringMatching(ONCE)]);
   });
 
@@ -229,7 +232,6 @@ describe("the proxy", () => {
 });
 
 describe("who ends first", () => {
-  const proxyOf = "$(ps -o pid= --ppid $$ -C responses-proxy | head -1)";
   const KILL_PROXY = (signal: string): string =>
     `for p in $(ps -o pid=,comm= --ppid $$ | awk '$2 == "responses-proxy" { print $1 }'); do kill -${signal} $p; done`;
   const WAIT = "for i in 1 2 3 4 5 6 7 8 9; do sleep 0.1; done; echo alive";
@@ -241,7 +243,6 @@ describe("who ends first", () => {
     );
     expect({ stdout, exitCode }).toEqual({ stdout: "told\nalive\n", exitCode: 3 });
     expect(linesOf(stderr)).toEqual(["warning: the proxy ended before COMMAND, which was told by SIGTERM"]);
-    expect(proxyOf).toBeString();
   });
 
   test("the proxy, at the end of --lifetime: COMMAND is told", async () => {
@@ -500,9 +501,7 @@ describe("codex", () => {
 test.skipIf(lacks("root"))(
   "every process of a run: what it has of the key in memory (needs root)",
   async () => {
-    const { scanMemory } = await import("../harness/memory.ts");
-    const { Output } = await import("../harness/output.ts");
-    const child = Bun.spawn(
+        const child = Bun.spawn(
       [BINARY, "run", `--upstream-url=${url}`, "--", "sh", "-c", "echo up; read x </dev/zero; sleep 60"],
       {
         stdin: Buffer.from(`${CANARY_KEY}\n`),
@@ -512,9 +511,13 @@ test.skipIf(lacks("root"))(
       },
     );
     await new Output(child.stdout).waitFor(/up\n/, child.exited, () => "");
-    const [proxy, watcher] = [/^responses-proxy$/, /^responses-watch$/].map((name) =>
-      readdirSync("/proc").find((pid) => {
-        try {
+    const childNamed = (name: string): Promise<string | undefined> =>
+    until(
+      () => readdirSync("/proc").find((pid) => isChildNamed(pid, child.pid, name)),
+      `${name}, a child of COMMAND`,
+    );
+  const [proxy, watcher] = [await childNamed("responses-proxy"), await childNamed("responses-watch")];
+  try {
           const status = readFileSync(`/proc/${pid}/status`, "utf8");
           return name.test(/^Name:\t(.*)$/m.exec(status)![1]!) && status.includes(`\nPPid:\t${child.pid}\n`);
         } catch {
@@ -532,3 +535,12 @@ test.skipIf(lacks("root"))(
     }
   },
 );
+
+function isChildNamed(pid: string, parent: number, name: string): boolean {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    return status.startsWith(`Name:\t${name}\n`) && status.includes(`\nPPid:\t${parent}\n`);
+  } catch {
+    return false;
+  }
+}

@@ -183,7 +183,7 @@ const REFUSED: [args: string[], error: string, hint?: string][] = [
   ).map(([one, other]): [string[], string] => [
     // The same file, written in two ways.
     [`--${one}=/run/p/f`, `--${other}=/run/p/../p//f`],
-    "--socket, --client-token, --server-info, --key-file and --dump-dir must be different",
+    "--socket, --client-token, --server-info, --key-file, --log-file and --dump-dir must be different",
   ]),
   [["--client-token=/token"], "--client-token must not be in / or /dev, got '/token'"],
   [["--socket=/dev/s"], "--socket must not be in / or /dev, got '/dev/s'"],

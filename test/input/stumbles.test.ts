@@ -165,7 +165,7 @@ describe("two flags that lead to one place by two paths", () => {
     const args = ["--server-info=/tmp/a/x", "--socket=/tmp/a/../a//./x"];
     const { exitCode, stderr } = await runProgram({ args });
     expect(exitCode).toBe(2);
-    expect(stderr).toContain("--key-file and --dump-dir must be different\n");
+    expect(stderr).toContain("--key-file, --log-file and --dump-dir must be different\n");
   });
 
   test("the neighbours: one name in two directories, two names in one, and a symlink to the key's file", async () => {
