@@ -170,7 +170,6 @@ function say(type: string, text: string, fields: Fields = {}): void {
 
 /** The numbers of syslog(3). The journal takes them off the start of a line (sd-daemon(3)). */
 const PRIORITIES = { error: 3, warn: 4, info: 6, debug: 7 } as const;
-
 const LABELS = { error: "error: ", warn: "warning: " } as const;
 
 /** Lines that were not written, because nobody read them: waiting would stop the proxy. */
