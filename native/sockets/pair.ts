@@ -8,12 +8,22 @@ const AF_UNIX = 1;
 const SOCK_SEQPACKET = 5;
 const SOCK_CLOEXEC = 0x80000;
 const SHUT_WR = 1;
+const SOL_SOCKET = 1;
+const SO_TYPE = 3;
 
 /** Makes a pair of sockets that keep messages apart, both close-on-exec. Throws SystemCallError. */
 export function socketPair(): { own: number; other: number } {
   const fds = struct();
   check("socketpair", libc.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds));
   return { own: fds.readInt32LE(0), other: fds.readInt32LE(4) };
+}
+
+/** Returns whether the descriptor is a socket that keeps messages apart, as those of a pair are. */
+export function isOfPair(fd: number): boolean {
+  const [type, length] = [struct(), struct()];
+  length.writeInt32LE(4);
+  const result = libc.getsockopt(fd, SOL_SOCKET, SO_TYPE, type, length);
+  return result === 0 && type.readInt32LE() === SOCK_SEQPACKET;
 }
 
 /** Ends what this side sends: the other one reads the end (shutdown(2)). */

@@ -2,7 +2,8 @@
 // a socket to it: it sends its environment, then gets two messages, a JSON object each.
 
 import { readOrEnd, replaceByNullDevice } from "../../native/files/descriptors.ts";
-import { statusOf, writeAll } from "../../native/files/files.ts";
+import { writeAll } from "../../native/files/files.ts";
+import { isOfPair } from "../../native/sockets/pair.ts";
 import { EXIT, UserError } from "../base/errors.ts";
 import type { Listening } from "../files/server-info.ts";
 import type { Environment } from "../input/environment.ts";
@@ -21,7 +22,7 @@ export class Starter {
   /** Undefined if nobody waits to be told. Throws UserError if only the variable says so: then somebody else has set it. */
   static of({ [STARTER]: name }: Environment): Starter | undefined {
     if (name === undefined) return undefined;
-    if ((name !== "run" && name !== "background") || statusOf(CHANNEL).kind !== "socket")
+    if ((name !== "run" && name !== "background") || !isOfPair(CHANNEL))
       throw new UserError(`${STARTER} is internal, and nobody reads what it asks for`, EXIT.reexec, [
         `unset ${STARTER}`,
       ]);

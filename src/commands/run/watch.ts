@@ -2,9 +2,10 @@
 // end; if the proxy does unasked, COMMAND is told by SIGTERM. Then it removes the shim and says what was.
 
 import { readOrEnd, waitForAny } from "../../../native/files/descriptors.ts";
-import { close, statusOf, writeAll } from "../../../native/files/files.ts";
+import { close, writeAll } from "../../../native/files/files.ts";
 import { signalProcess } from "../../../native/process/others.ts";
 import { makeUndumpable, setProcessName, SIGTERM, SIGUSR2 } from "../../../native/process/process.ts";
+import { isOfPair } from "../../../native/sockets/pair.ts";
 import { EXIT, type ExitCode } from "../../base/errors.ts";
 import * as terminal from "../../base/terminal.ts";
 import { usageError } from "../../input/arguments.ts";
@@ -76,12 +77,7 @@ function watchBoth(): { ended: Ended | undefined; told: boolean; log: Buffer; dr
 }
 
 function refuseOthers(): void {
-  try {
-    if (statusOf(CHANNEL).kind === "socket") return;
-  } catch {
-    // It is not open.
-  }
-  throw usageError("this is a part of run, and not to be started by hand");
+  if (!isOfPair(CHANNEL)) throw usageError("this is a part of run, and not to be started by hand");
 }
 
 function write(text: Buffer): void {
