@@ -57,10 +57,10 @@ export async function run(options: Options, environment: Environment): Promise<v
   process.on("exit", () => info?.remove());
   reportStart(where, options, environment, protections);
   manager.ready(where);
+  if (options.logFile !== undefined || options.background) terminal.leaveStandardError();
   starter?.ready(where, early.token?.exposeForClient(), (block) =>
     authorization.namesOfVariablesWithKey(block),
   );
-  if (options.logFile !== undefined || options.background) terminal.leaveStandardError();
   reportAtSignal(journal);
   if (options.lifetimeMs !== undefined) endAfter(options.lifetimeMs, () => ending.end("--lifetime"));
   const { cause, inFlight } = await ending.asked;
