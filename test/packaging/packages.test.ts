@@ -200,6 +200,24 @@ describe("installed under a hostile directory", () => {
     },
   );
 
+  test.each([[["npx"]], [["bunx"]]])(
+    "%p runs a command with it, whose exit code it passes on",
+    async (command) => {
+      const [binary = ""] = command;
+      const { exitCode, stdout, stderr } = await runProgram({
+        binary,
+        args: ["responses-api-proxy", "run", "--", "sh", "-c", 'echo "$OPENAI_BASE_URL"; exit 7'],
+        cwd: project,
+        env: environment,
+        input: "sk-0123456789abcdefghij",
+        seconds: SECONDS,
+      });
+      expect({ exitCode, stderr }).toEqual({ exitCode: 7, stderr: expect.stringContaining("ended after") });
+      expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/v1\n$/);
+      untouched();
+    },
+  );
+
   test("a global installation starts it", async () => {
     const prefix = temporaryDirectory();
     await run(["npm", "install", "--global", `--prefix=${prefix}`, ...Object.values(tarballs)], home);

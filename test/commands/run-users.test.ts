@@ -1,0 +1,109 @@
+// `run` as the users who call it: an ordinary one, root with the proxy as another user, and root with COMMAND as another user.
+
+import { describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { lacks } from "../harness/needs.ts";
+import { BARE_ENVIRONMENT, CANARY_KEY, temporaryDirectory } from "../harness/program.ts";
+import { linesOf, NO_TERMINAL, runScript, runWith } from "../harness/run.ts";
+import { RawUpstream } from "../harness/upstream.ts";
+import { ALICE, as, BOB, ORDINARY, reachableBinary, UNREADABLE } from "../harness/users.ts";
+
+const { url } = new RawUpstream();
+const ASK = `curl -s -d hi -H "Authorization: Bearer $OPENAI_API_KEY" "$OPENAI_BASE_URL/responses"`;
+
+/** A codex of its own in a directory that every user reaches, and a directory for the shim. */
+const place = temporaryDirectory();
+mkdirSync(join(place, "bin"));
+writeFileSync(join(place, "bin/codex"), `#!/bin/sh\n[ "$1" = -c ] && id -u && ${ASK}\n`, { mode: 0o755 });
+mkdirSync(join(place, "tmp"));
+chmodSync(join(place, "tmp"), 0o1777);
+const env = {
+  PATH: `${place}/bin:${BARE_ENVIRONMENT.PATH}`,
+  TMPDIR: join(place, "tmp"),
+  OPENAI_API_KEY: CANARY_KEY,
+};
+const shims = (): string[] => readdirSync(join(place, "tmp"));
+
+describe("an ordinary user", () => {
+  const FILES = { "a file that it cannot read": UNREADABLE, "a file that it can read": 0o755 };
+  test.each(Object.entries(FILES))("from %s", async (_which, mode) => {
+    const { stdout, exitCode } = await runWith(url, ["codex", "exec"], {
+      launcher: [...NO_TERMINAL, ...as(ORDINARY)],
+      binary: reachableBinary(mode),
+      env,
+    });
+    expect({ stdout, exitCode }).toEqual({ stdout: `${ORDINARY}\nok`, exitCode: 0 });
+    expect(shims()).toEqual([]);
+  });
+
+  test.skipIf(lacks("root", "setcap"))(
+    "from a file with cap_ipc_lock, which COMMAND does not get (needs root, setcap)",
+    async () => {
+      const { installedBinary } = await import("../harness/program.ts");
+      const binary = installedBinary(0o711);
+      expect(Bun.spawnSync(["setcap", "cap_ipc_lock=ep", binary]).exitCode).toBe(0);
+      const script = `grep -h CapPrm /proc/self/status; echo "$TMPDIR $LD_LIBRARY_PATH"; ${ASK}`;
+      const { stdout } = await runScript(url, script, {
+        launcher: [...NO_TERMINAL, ...as(ALICE)],
+        binary,
+        env: { ...env, LD_LIBRARY_PATH: "/nowhere" },
+      });
+      expect(stdout).toBe(`CapPrm:\t0000000000000000\n${place}/tmp /nowhere\nok`);
+    },
+  );
+});
+
+describe.skipIf(lacks("root"))("root (needs root)", () => {
+  const binary = reachableBinary(0o711);
+
+  test("with --user: the proxy is that user, and COMMAND is root", async () => {
+    const script = `id -u; ps -o uid=,comm= --ppid $$ | awk '/responses-/ { print $1, $2 }' | sort; ${ASK}`;
+    const { stdout } = await runScript(url, script, { binary, args: [`--user=${ALICE}`], env });
+    expect(stdout).toMatch(new RegExp(`^0\\n(0 responses-\\S+\\n)?${ALICE} responses-proxy\\nok$`));
+  });
+
+  test("COMMAND as another user: served, told, and the proxy ends with it", async () => {
+    const codex = [...as(BOB), "codex"];
+    const { stdout, exitCode } = await runWith(url, codex, { binary, args: [`--user=${ALICE}`], env });
+    expect({ stdout, exitCode }).toEqual({ stdout: `${BOB}\nok`, exitCode: 0 });
+    expect(shims()).toEqual([]);
+    const killed = await runScript(
+      url,
+      `exec ${as(BOB).join(" ")} sh -c 'trap "echo told" TERM; echo up; sleep 1 & wait; wait; exit 5'`,
+      {
+        binary,
+        args: [`--user=${ALICE}`, "--lifetime=300ms"],
+        env,
+      },
+    );
+    expect(killed).toMatchObject({ stdout: "up\ntold\n", exitCode: 5 });
+    expect(linesOf(killed.stderr)[0]).toBe(
+      "warning: the proxy ended before COMMAND, which was told by SIGTERM",
+    );
+  });
+
+  test("a key file that only root can read", async () => {
+    const file = join(temporaryDirectory(), "key");
+    writeFileSync(file, CANARY_KEY, { mode: 0o600 });
+    const { stdout } = await runWith(
+      url,
+      [...as(BOB), "sh", "-c", `cat ${file} 2>&1 | grep -c denied; ${ASK}`],
+      {
+        binary,
+        args: [`--user=${ALICE}`, `--key-file=${file}`],
+        env,
+        input: "",
+      },
+    );
+    expect(stdout).toBe("1\nok");
+    expect(existsSync(file)).toBe(true);
+  });
+
+  test("another user gets nothing out of the processes of a run", async () => {
+    const script = `for p in $(ps -o pid= --ppid $PPID) $PPID; do for f in environ mem maps fd cwd; do ${as(BOB).join(" ")} sh -c "cat /proc/$p/$f >/dev/null 2>&1 || ls /proc/$p/$f/ >/dev/null 2>&1" && echo "$p $f"; done; done; echo over`;
+    const { stdout } = await runScript(url, `sh -c '${script.replaceAll("'", "'\\''")}'`, { binary, env });
+    expect(stdout).toBe("over\n");
+  });
+});
