@@ -73,7 +73,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   journal.reportTotals();
   const isShown = options.logFile === undefined && terminal.shows("info");
   const totals = isShown || !terminal.shows("warn") ? undefined : journal.totals().text;
-  starter?.ended({ asked: cause !== PARENT_ENDED && cause !== "--lifetime", totals });
+  starter?.ended({ unasked: cause === "--lifetime", totals });
 }
 
 /** The dump, if --dump-dir was given. */
@@ -95,16 +95,16 @@ function reportAtSignal(journal: Journal): void {
 const LOOK_FOR_PARENT_EVERY_MS = 1000;
 
 /**
- * Ends the program when its parent has ended. The kernel tells it by SIGUSR2, which secondStart has asked for; not if the parent had become
- * another user. Then a timer sees it.
+ * Ends the program when its parent has ended. The kernel sends SIGUSR2, which secondStart has asked for, when the thread that started this process
+ * ends: others of the parent may go on. It sends none if the parent had become another user; then a timer sees it.
  */
 function endWithParent({ [PARENT]: parent, [STARTER]: starter }: Environment, end: () => void): void {
-  process.on("SIGUSR2", end);
   const look = (): void => {
     if (parent !== String(parentPid())) end();
   };
+  process.on("SIGUSR2", look);
   look();
-  // `run` leaves a process that looks.
+  // `run` leaves a process that sees it.
   if (starter === undefined) setInterval(look, LOOK_FOR_PARENT_EVERY_MS).unref();
 }
 

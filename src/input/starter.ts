@@ -17,8 +17,8 @@ export type Ready = {
 
 /** The last message from the proxy. */
 export type Ended = {
-  /** Whether somebody asked it to end, by a signal or GET /shutdown. */
-  asked: boolean;
+  /** Whether it ended although nobody asked it to, and its parent had not ended. */
+  unasked: boolean;
   /** What was: exchanges, refusals, time; undefined if it is in the log, or nobody wants to know. */
   totals: string | undefined;
 };

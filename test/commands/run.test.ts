@@ -279,6 +279,28 @@ describe("who ends first", () => {
   });
 });
 
+test.skipIf(lacks("cc"))(
+  "COMMAND's first thread ends before the others: the proxy serves on (needs cc)",
+  async () => {
+    const directory = temporaryDirectory();
+    const [source, program] = [join(directory, "threads.c"), join(directory, "threads")];
+    const code = `
+    #include <pthread.h>
+    #include <stdlib.h>
+    #include <unistd.h>
+    static void *go_on(void *_) {
+      sleep(1);
+      exit(system("curl -s -d hi -H \\"Authorization: Bearer $OPENAI_API_KEY\\" $OPENAI_BASE_URL/responses"));
+    }
+    int main(void) { pthread_t t; pthread_create(&t, 0, go_on, 0); pthread_exit(0); }`;
+    writeFileSync(source, code);
+    expect(Bun.spawnSync(["cc", "-w", "-pthread", "-o", program, source]).exitCode).toBe(0);
+    const { stdout, stderr } = await runWith(url, [program]);
+    expect(stdout).toBe("ok");
+    expect(linesOf(stderr)).toEqual([expect.stringMatching(/^ended after \d+ s: 1 exchanges/)]);
+  },
+);
+
 describe("what is said", () => {
   test("before COMMAND: warnings; while it runs: nothing; at its end: the rest", async () => {
     const file = join(temporaryDirectory(), "both");

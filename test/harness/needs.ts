@@ -17,6 +17,7 @@ const HERE = {
   flock: hasTool("flock"),
   ip: hasTool("ip"),
   "temporary files on a disk": () => isOnDisk("/tmp") && isOnDisk("/var/tmp"),
+  cc: hasTool("cc"),
   strace: hasTool("strace"),
   script: hasTool("script"),
   bash: hasTool("bash"),

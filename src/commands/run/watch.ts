@@ -68,7 +68,8 @@ function watchBoth(): { ended: Ended | undefined; told: boolean; log: Buffer; dr
     }
     if (ready.includes(PROXY)) {
       open.delete(PROXY);
-      if (!open.has(COMMAND) || ended?.asked === true) continue;
+      // The kernel tells the proxy of COMMAND's end when its first thread has ended, and this process when its last one has.
+      if (!open.has(COMMAND) || ended?.unasked === false) continue;
       signalProcess(COMMAND, SIGTERM);
       told = true;
     }
