@@ -35,8 +35,9 @@ import { becomeOrRefuse, userOf, verifyUser, withNumbers } from "./user.ts";
  * The first start: replaces the process by one that was born with a clean environment, with `words` before the options. Restrictions that
  * survive execve are applied here, so that they hold for every thread of the next process. Throws UserError.
  */
-export function firstStart(words: readonly string[], given: Options, environment: Environment): never {
-  const parent = parentPid();
+export function firstStart(words: readonly string[], given: Options, caller: Environment): never {
+  // First, so that an end of the parent meanwhile is seen.
+  const environment = given.exitWithParent ? { ...caller, [PARENT]: String(parentPid()) } : caller;
   // 1. No ptrace, no /proc/PID/mem: other processes of this user could take the key's pipe, which is standard input. The execve below undoes it.
   makeUndumpable();
   // 2. What other users must read is readable, whatever the caller's umask is. The proxy has no chmod(2) left.
@@ -63,10 +64,7 @@ export function firstStart(words: readonly string[], given: Options, environment
     //    instruction only if they cannot read what it executes.
     const image = copyIfReadable();
     // 9. Restrict files, ports and signals (Landlock). Before execve, because it holds for the calling thread and its children only.
-    const clean = cleanEnvironment({
-      ...environment,
-      ...(options.exitWithParent ? { [PARENT]: String(parent) } : {}),
-    });
+    const clean = cleanEnvironment(environment);
     restrictAccess(options, clean, image);
     // 10. Leave everything else of the caller's behind: descriptors, working directory and, with execve, environment and memory.
     closeInheritedOnExec();

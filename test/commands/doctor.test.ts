@@ -637,10 +637,11 @@ describe("what is left as it was", () => {
         "--allow-user=0",
       ],
       ["--max-requests=1", "--max-concurrent=1", "--rate=1/s", "--lifetime=1s"],
+      [`--log-file=${join(directory, "log")}`, "--exit-with-parent"],
     ].flat();
     const names = new Set(flags.map((flag) => /^--([a-z-]+)/.exec(flag)![1]!));
-    // Root's only, and in the tests above.
-    const others = ["user", "help", "version"];
+    // Root's only, and in the tests above; and what refuses the file of a proxy that is running.
+    const others = ["user", "help", "version", "background"];
     expect([...names, ...others].sort()).toEqual(Object.keys(FLAGS).sort());
     const { stdout, stderr, exitCode } = await runProgram({ binary, args: ["doctor", "--json", ...flags] });
     // As a start would say.
@@ -653,7 +654,7 @@ describe("what is left as it was", () => {
     expect(exitCode).toBe(isRoot ? 0 : 1);
     expect(stdout).not.toContain(CANARY_KEY);
 
-    expect(readdirSync(directory).sort()).toEqual(["dump", "info", "key"]);
+    expect(readdirSync(directory).sort()).toEqual(["dump", "info", "key", "log"]);
     expect(readdirSync(dump!)).toEqual([]);
     expect(readFileSync(info!, "utf8")).toBe(written);
     expect(readFileSync(key!, "utf8")).toBe(`${CANARY_KEY}\n`);

@@ -3,6 +3,107 @@
 import { type ByFile, listed } from "./mutation.ts";
 
 const MUTATIONS: ByFile = {
+  "src/commands/run/run.ts": [
+    {
+      promise: "the key's pipe and the caller's environment are closed to others while run starts the proxy",
+      from: "  makeUndumpable();\n",
+      to: "",
+      tests: ["run-users"],
+    },
+    {
+      promise: "COMMAND is served by token only, and has the token",
+      from: "    token,\n    path:",
+      to: '    token: "any",\n    path:',
+      tests: ["run"],
+    },
+  ],
+  "src/commands/run/launch.ts": [
+    {
+      promise: "the proxy's first start has no key in its environment",
+      from: "{ ...withoutKeys(environment), [STARTER]: starter }",
+      to: "{ ...environment, [STARTER]: starter }",
+      tests: ["run-users"],
+      known: "the first start is undumpable; withoutKeys is a second defence",
+    },
+  ],
+  "src/commands/run/client-environment.ts": [
+    {
+      promise: "the variables that are known to hold a key are dropped",
+      from: "...KEY_VARIABLES, ...withKey",
+      to: "...withKey",
+      tests: ["run"],
+    },
+    {
+      promise: "variables whose value has the key in it are dropped",
+      from: "...KEY_VARIABLES, ...withKey",
+      to: "...KEY_VARIABLES",
+      tests: ["run"],
+    },
+  ],
+  "src/commands/run/codex.ts": [
+    {
+      promise: "a shim is not put where others can replace it",
+      from: "!== undefined)\n      throw new Stranger",
+      to: "=== -1)\n      throw new Stranger",
+      tests: ["run"],
+      only: "codex",
+    },
+  ],
+  "src/commands/run/watch.ts": [
+    {
+      promise: "COMMAND is told when the proxy ends unasked",
+      from: "signalProcess(COMMAND, SIGTERM);",
+      to: "",
+      tests: ["run"],
+      only: "who ends first",
+    },
+    {
+      promise: "COMMAND is not told when the proxy was asked to end",
+      from: "ended?.unasked === false",
+      to: "false",
+      tests: ["run"],
+      only: "who ends first",
+    },
+    {
+      promise: "a proxy whose COMMAND became another user ends",
+      from: "signalProcess(PROXY, SIGUSR2);",
+      to: "",
+      tests: ["run-users"],
+      only: "COMMAND as another user",
+    },
+    {
+      promise: "the shim is removed",
+      from: "if (shim !== undefined) removeShim(shim);",
+      to: "",
+      tests: ["run"],
+      only: "codex|20 runs",
+    },
+  ],
+  "src/report/starter.ts": [
+    {
+      promise: "the caller's environment is wiped from the proxy's memory",
+      from: "    environment.fill(0);\n",
+      to: "",
+      tests: ["run"],
+      only: "what each process",
+    },
+    {
+      promise: "nobody but a starter of this program's is told the token",
+      from: "|| !isOfPair(CHANNEL)",
+      to: "",
+      tests: ["background"],
+      only: "set by somebody else",
+    },
+  ],
+  "src/files/log-file.ts": [
+    {
+      promise: "the log goes to no file of another user's",
+      from: "    refuseStrangers(path, found);\n",
+      to: "",
+      tests: ["background"],
+      only: "another user's file",
+    },
+  ],
   "src/proxy/policy.ts": [
     {
       promise: "a page's WebSocket hears 403",
@@ -370,7 +471,23 @@ const MUTATIONS: ByFile = {
       known: "another thread must be faster by microseconds: seen in 2 of 60 starts on a busy machine",
     },
   ],
+  "src/server/early.ts": [
+    {
+      promise: "run's proxy serves nobody without the token",
+      from: ": needs.token\n",
+      to: ": false && needs.token\n",
+      tests: ["run"],
+      only: "nobody without the token",
+    },
+  ],
   "src/key/key.ts": [
+    {
+      promise: "a key of a few characters is not looked for in values",
+      from: "key.length < MIN_PART_BYTES",
+      to: "key.length === 0",
+      tests: ["run"],
+      only: "few characters",
+    },
     {
       promise: "the key shows as [redacted] when it is inspected",
       from: '[Symbol.for("nodejs.util.inspect.custom")](): string {',
@@ -1098,6 +1215,27 @@ const MUTATIONS: ByFile = {
     },
   ],
   "src/run.ts": [
+    {
+      promise: "with --exit-with-parent the proxy drains when its parent has ended",
+      from: 'process.on("SIGUSR2", look);',
+      to: "",
+      tests: ["background"],
+      only: "drains and ends",
+    },
+    {
+      promise: "a parent that has become another user is missed, too",
+      from: "if (starter === undefined) setInterval",
+      to: "if (starter === '') setInterval",
+      tests: ["background"],
+      only: "become another user",
+    },
+    {
+      promise: "the end of the parent's first thread is not the parent's",
+      from: "if (parent !== String(parentPid())) end();",
+      to: "if (parent !== String(parentPid()) || performance.now() > 400) end();",
+      tests: ["run"],
+      only: "first thread",
+    },
     {
       promise: "a long --lifetime is no short one",
       from: "if (ms <= MAX_TIMER_MS)",
