@@ -471,15 +471,6 @@ const MUTATIONS: ByFile = {
       known: "another thread must be faster by microseconds: seen in 2 of 60 starts on a busy machine",
     },
   ],
-  "src/server/early.ts": [
-    {
-      promise: "run's proxy serves nobody without the token",
-      from: ": needs.token\n",
-      to: ": false && needs.token\n",
-      tests: ["run"],
-      only: "nobody without the token",
-    },
-  ],
   "src/key/key.ts": [
     {
       promise: "a key of a few characters is not looked for in values",
@@ -1847,6 +1838,13 @@ const MUTATIONS: ByFile = {
     },
   ],
   "src/server/early.ts": [
+    {
+      promise: "run's proxy serves nobody without the token",
+      from: ": needs.token\n",
+      to: ": false && needs.token\n",
+      tests: ["run"],
+      only: "nobody without the token",
+    },
     {
       promise: "a start that fails later leaves no socket",
       from: "    listener?.file.remove();\n",
