@@ -7,7 +7,7 @@
 import { isTerminal } from "../../../native/files/descriptors.ts";
 import { openProcess, startBlocks } from "../../../native/process/others.ts";
 import { makeUndumpable, parentPid } from "../../../native/process/process.ts";
-import { EXIT, type ExitCode, UserError } from "../../base/errors.ts";
+import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
 import { basename } from "../../base/paths.ts";
 import * as terminal from "../../base/terminal.ts";
 import type { Environment } from "../../input/environment.ts";
@@ -44,6 +44,7 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
       "pipe the key in: printenv OPENAI_API_KEY | responses-api-proxy run -- COMMAND",
       "or name a file that has it: --key-file FILE",
     ]);
+  const own = openOwnProcess();
   const options: Options = {
     ...given,
     port: given.port ?? 0,
@@ -55,7 +56,7 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
   if (typeof launched === "number") return launched as ExitCode;
   const { port, token } = launched.ready as { port: number; token: string };
   const directory = shim && hasCodex(path) ? shimPath(valueOf(variables, "TMPDIR")) : undefined;
-  leaveWatcher(launched, options, directory);
+  leaveWatcher(launched, options, { own, shim: directory });
   const isShimmed = directory !== undefined && isMade(directory, port);
   const clientVariables = clientEnvironment(variables, launched.ready, {
     port,
@@ -88,12 +89,27 @@ function isMade(directory: string, port: number): boolean {
   return false;
 }
 
+/** A pidfd of this process, for the watcher. Throws UserError. */
+function openOwnProcess(): number {
+  try {
+    return openProcess(process.pid);
+  } catch (error) {
+    throw new UserError(`run cannot watch over COMMAND here (${causeOf(error)})`, undefined, [
+      "pidfd_open(2) is required: Linux 5.3, and a container must allow it; --background starts a proxy without it",
+    ]);
+  }
+}
+
 /** It takes over the socket and the standard error of the proxy. */
-function leaveWatcher({ channel, errors, pid }: Launched, options: Options, shim: string | undefined): void {
+function leaveWatcher(
+  { channel, errors, pid }: Launched,
+  options: Options,
+  { own, shim }: { own: number; shim: string | undefined },
+): void {
   const words = ["watch", ...(options.logJson ? ["--log-json"] : [])];
   spawnSelf(
     [...words, ...(shim === undefined ? [] : [`--shim=${shim}`])],
-    ["ignore", "ignore", STANDARD_ERROR, channel, errors!, openProcess(process.pid), openProcess(pid)],
+    ["ignore", "ignore", STANDARD_ERROR, channel, errors!, own, openProcess(pid)],
     {},
   );
 }
