@@ -4,9 +4,16 @@ import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { until } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
-import { BARE_ENVIRONMENT, CANARY_KEY, temporaryDirectory } from "../harness/program.ts";
-import { linesOf, NO_TERMINAL, runScript, runWith } from "../harness/run.ts";
+import {
+  BARE_ENVIRONMENT,
+  CANARY_KEY,
+  installedBinary,
+  runProgram,
+  temporaryDirectory,
+} from "../harness/program.ts";
+import { linesOf, NO_TERMINAL, processesOf, runScript, runWith } from "../harness/run.ts";
 import { RawUpstream } from "../harness/upstream.ts";
 import { ALICE, as, BOB, ORDINARY, reachableBinary, UNREADABLE } from "../harness/users.ts";
 
@@ -38,10 +45,34 @@ describe("an ordinary user", () => {
     expect(shims()).toEqual([]);
   });
 
+  test("while the key is awaited, another process of this user gets neither the key's pipe nor the environment", async () => {
+    const child = Bun.spawn(
+      [...as(ORDINARY), reachableBinary(), "run", `--upstream-url=${url}`, "--", "true"],
+      {
+        stdio: ["pipe", "ignore", "ignore"],
+        env: { ...BARE_ENVIRONMENT, OPENAI_API_KEY: CANARY_KEY },
+      },
+    );
+    const tries = ["head -c 1 environ", "readlink fd/0", "head -c 1 mem", "head -c 1 maps"];
+    const attack = `kill -0 ${child.pid} && echo there; cd /proc/${child.pid}; ${tries.map((one) => `${one} >/dev/null 2>&1 && echo ${one}`).join("; ")}; echo over`;
+    try {
+      await until(() => processesOf(url).length === 2, "the proxy to be started");
+      const { stdout } = await runProgram({
+        launcher: as(ORDINARY),
+        binary: "sh",
+        args: ["-c", attack],
+      });
+      expect(stdout).toBe("there\nover\n");
+    } finally {
+      child.kill("SIGKILL");
+      await child.exited;
+      await until(() => processesOf(url).length === 0, "the proxy to end");
+    }
+  });
+
   test.skipIf(lacks("root", "setcap"))(
     "from a file with cap_ipc_lock, which COMMAND does not get (needs root, setcap)",
     async () => {
-      const { installedBinary } = await import("../harness/program.ts");
       const binary = installedBinary(0o711);
       expect(Bun.spawnSync(["setcap", "cap_ipc_lock=ep", binary]).exitCode).toBe(0);
       const script = `grep -h CapPrm /proc/self/status; echo "$TMPDIR $LD_LIBRARY_PATH"; ${ASK}`;
