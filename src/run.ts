@@ -29,6 +29,10 @@ export async function run(options: Options, environment: Environment): Promise<v
   // Before anything that takes time.
   ignoreUserSignal();
   const ending = endings();
+  // Before the kernel may send the signal: its default effect would leave files behind.
+  const lookForParent = options.exitWithParent
+    ? endWithParent(environment, () => ending.end(PARENT_ENDED))
+    : undefined;
   const manager = new ServiceManager(environment);
   const starter = Starter.of(environment);
   const { protections, keyPages, early } = secondStart(options, () => {
@@ -38,7 +42,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   // For every way to end; at an orderly end they are removed earlier, when no new connections are accepted.
   process.on("exit", () => removeEarly(early));
   if (options.strict) refuseGaps(protections);
-  if (options.exitWithParent) endWithParent(environment, () => ending.end(PARENT_ENDED));
+  lookForParent?.();
 
   // fetch's thread is started while the key is awaited, and before listening: started later, with no descriptor left, it would end the program.
   const thread = Upstream.startThread();
@@ -95,17 +99,18 @@ function reportAtSignal(journal: Journal): void {
 const LOOK_FOR_PARENT_EVERY_MS = 1000;
 
 /**
- * Ends the program when its parent has ended. The kernel sends SIGUSR2, which secondStart has asked for, when the thread that started this process
- * ends: others of the parent may go on. It sends none if the parent had become another user; then a timer sees it.
+ * Ends the program when its parent has ended. The kernel sends SIGUSR2, which secondStart asks for, when the thread that started this process
+ * ends: others of the parent may go on. It sends none if the parent had become another user; then a timer sees it. Returns a function that looks
+ * once, for a parent that ended before secondStart asked.
  */
-function endWithParent({ [PARENT]: parent, [STARTER]: starter }: Environment, end: () => void): void {
+function endWithParent({ [PARENT]: parent, [STARTER]: starter }: Environment, end: () => void): () => void {
   const look = (): void => {
     if (parent !== String(parentPid())) end();
   };
   process.on("SIGUSR2", look);
-  look();
   // `run` leaves a process that sees it.
   if (starter === undefined) setInterval(look, LOOK_FOR_PARENT_EVERY_MS).unref();
+  return look;
 }
 
 /** Timers take at most 2^31 - 1 ms. */
