@@ -55,7 +55,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   await thread;
   const askedToEnd = (inFlight: number): void => ending.end("GET /shutdown", inFlight);
   const server = listen(options, early, upstream, journal, askedToEnd);
-  turnAwayWhenFull(server.sockets, server.closeIdle);
+  turnAwayWhenFull(server);
   const where = { port: server.port, socket: options.socket };
   const info = options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, where);
   process.on("exit", () => info?.remove());

@@ -9,8 +9,16 @@ const QUIET_MS = 45_000;
 const BUSY_MS = 600_000;
 const LOOK_EVERY_MS = 15_000;
 
-/** Looks after the server's idle connections for as long as the process lives. The function returned is to be called for each request that passes. */
-export function closeWhenIdle(closeIdle: () => void): () => void {
+/** What a server knows of the requests that pass. */
+export type Quiet = {
+  /** To be called for each. */
+  noteRequest: () => void;
+  /** How long ago the last one began. */
+  askedMsAgo: () => number;
+};
+
+/** Looks after the server's idle connections for as long as the process lives. */
+export function closeWhenIdle(closeIdle: () => void): Quiet {
   let askedAt = performance.now();
   let closedAt = askedAt;
   const look = (): void => {
@@ -20,7 +28,10 @@ export function closeWhenIdle(closeIdle: () => void): () => void {
     closeIdle();
   };
   setInterval(look, LOOK_EVERY_MS).unref();
-  return () => {
-    askedAt = performance.now();
+  return {
+    noteRequest: () => {
+      askedAt = performance.now();
+    },
+    askedMsAgo: () => performance.now() - askedAt,
   };
 }

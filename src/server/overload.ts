@@ -10,19 +10,24 @@ import { errorBody } from "../proxy/error-response.ts";
 import { warnOfFull } from "../proxy/failures.ts";
 
 const LOOK_EVERY_MS = 100;
+/** While nobody is served: a proxy that is not used costs next to nothing, and nobody suffers meanwhile. */
+const LOOK_WHEN_QUIET_EVERY_MS = 10_000;
+const QUIET_MS = 10_000;
 
 /**
- * Looks after the `sockets` sockets that listen for as long as the process lives. `closeIdle` closes the connections that wait for a next
- * request.
+ * Looks after the sockets that listen for as long as the process lives. `closeIdle` closes the connections that wait for a next request,
+ * `quietForMs` says for how long nobody has been served.
  */
-export function turnAwayWhenFull(sockets: number, closeIdle: () => void): void {
+export function turnAwayWhenFull({ sockets, closeIdle, quietForMs }: Watched): void {
   const listeners = findListeners(sockets);
   // Kept to be given up: accept(2), too, needs a free descriptor.
   let spare: number | undefined = duplicate(0);
   const look = (): void => {
     // Another thread may have taken the descriptor that was freed last time: so try to get a new spare.
     spare ??= duplicateIfPossible();
-    if (!isFull()) return;
+    const full = isFull();
+    setTimeout(look, !full && quietForMs() > QUIET_MS ? LOOK_WHEN_QUIET_EVERY_MS : LOOK_EVERY_MS).unref();
+    if (!full) return;
     if (spare === undefined) {
       closeIdle();
       return;
@@ -32,8 +37,10 @@ export function turnAwayWhenFull(sockets: number, closeIdle: () => void): void {
     spare = duplicateIfPossible();
     if (count > 0) warnOfFull();
   };
-  setInterval(look, LOOK_EVERY_MS).unref();
+  setTimeout(look, LOOK_EVERY_MS).unref();
 }
+
+type Watched = { sockets: number; closeIdle: () => void; quietForMs: () => number };
 
 function isFull(): boolean {
   const fd = duplicateIfPossible();

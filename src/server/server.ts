@@ -32,6 +32,8 @@ type Listening = {
   inFlight: () => number;
   /** Closes the connections that wait for a next request. */
   closeIdle: () => void;
+  /** For how long nobody has been served. */
+  quietForMs: () => number;
 };
 
 const NO_TIMEOUT = 0;
@@ -50,7 +52,8 @@ export function listen(
   const servers: Server[] = [];
   const inFlight = (): number => servers.reduce((sum, { pendingRequests }) => sum + pendingRequests, 0);
   const closeIdle = (): void => servers.forEach((server) => server.closeIdleConnections());
-  const noteRequest = closeWhenIdle(closeIdle);
+  const { noteRequest, askedMsAgo } = closeWhenIdle(closeIdle);
+  const quietForMs = (): number => (inFlight() > 0 ? 0 : askedMsAgo());
   const budget = new Budget(options);
   let callers: Callers;
 
@@ -96,5 +99,5 @@ export function listen(
   const stop = async (timeoutMs: number): Promise<void> => {
     await Promise.all(servers.map((server) => stopServer(server, timeoutMs)));
   };
-  return { port: tcp?.port, sockets: servers.length, stop, inFlight, closeIdle };
+  return { port: tcp?.port, sockets: servers.length, stop, inFlight, closeIdle, quietForMs };
 }

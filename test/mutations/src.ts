@@ -1296,7 +1296,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "no descriptor is wanting when no descriptor is left",
-      from: "  turnAwayWhenFull(server.sockets, server.closeIdle);\n",
+      from: "  turnAwayWhenFull(server);\n",
       to: "",
       tests: ["full"],
       only: "300 idle",
