@@ -1,7 +1,7 @@
 // Runs the tests: `bun test/run.ts [--fast|--slow] [FILE…]`. Its last lines say how long each file took, and what was skipped and why.
 // Exits with the code of `bun test`.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -37,6 +37,9 @@ const files = (words.length > 0 ? words : all)
   .sort();
 
 const directory = mkdtempSync(join(tmpdir(), "responses-api-proxy-run-"));
+// Copies of the program, shared by all test files (harness/copies.ts). Other users reach them.
+const copies = mkdtempSync("/tmp/responses-api-proxy-test-");
+chmodSync(copies, 0o755);
 const [junit, timings] = [join(directory, "junit.xml"), join(directory, "timings.json")];
 try {
   // One more than there are processors, because some test is always waiting.
@@ -53,6 +56,7 @@ try {
     [process.execPath, "test", ...how, ...reporter, ...files.map((file) => `./${file}`)],
     {
       stdio: ["ignore", "inherit", "inherit"],
+      env: { ...process.env, TEST_COPIES: copies },
     },
   );
   await tests.exited;
@@ -60,5 +64,5 @@ try {
   console.log(`\n${[...showReport(report)].join("\n")}`);
   process.exitCode = tests.exitCode === 0 && report.failed > 0 ? 1 : (tests.exitCode ?? 1);
 } finally {
-  rmSync(directory, { recursive: true });
+  for (const made of [directory, copies]) rmSync(made, { recursive: true });
 }

@@ -19,6 +19,7 @@ import { lacks } from "../harness/needs.ts";
 import {
   CANARY_KEY,
   installedBinary,
+  linkedBinary,
   Proxy,
   runProgram,
   type Start,
@@ -233,31 +234,40 @@ describe("whoever can replace the file is told, and --strict refuses", () => {
     await expectStrangers({ binary, launcher: as(ORDINARY) }, found);
   });
 
-  const OPEN: [name: string, mode: (binary: string) => void, found: (binary: string) => string][] = [
+  const OPEN: [
+    name: string,
+    make: (mode: number) => string,
+    open: (binary: string) => void,
+    found: (binary: string) => string,
+  ][] = [
     [
       "a directory that a group may write in",
+      linkedBinary,
       (binary) => chmodSync(dirname(binary), 0o775),
       (binary) => `others may write to ${dirname(binary)}`,
     ],
     [
       "a file that others may write",
+      installedBinary,
       (binary) => chmodSync(binary, 0o757),
       (binary) => `others may write to ${binary}`,
     ],
     // The sticky bit of a file means nothing.
     [
       "a file that a group may write, with a sticky bit",
+      installedBinary,
       (binary) => chmodSync(binary, 0o1775),
       (binary) => `others may write to ${binary}`,
     ],
     [
       "a directory of another user's",
+      linkedBinary,
       (binary) => chownSync(dirname(binary), ALICE, 0),
       (binary) => `${dirname(binary)} is user ${ALICE}'s`,
     ],
   ];
-  test.skipIf(lacks("root")).each(OPEN)("%s (needs root)", async (_name, open, found) => {
-    const binary = installedBinary(0o755);
+  test.skipIf(lacks("root")).each(OPEN)("%s (needs root)", async (_name, make, open, found) => {
+    const binary = make(0o755);
     open(binary);
     await expectStrangers({ binary }, found(binary));
   });
@@ -265,7 +275,7 @@ describe("whoever can replace the file is told, and --strict refuses", () => {
   test.skipIf(lacks("root"))(
     "the neighbour: root's file, in root's directories and a sticky one (needs root)",
     async () => {
-      const binary = installedBinary(0o755);
+      const binary = linkedBinary(0o755);
       const { of, concludes } = await doctor({ binary });
       const found = "the program's file and its directories are root's";
       expect(of("file-owner")).toMatchObject({ status: "ok", found });

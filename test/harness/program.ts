@@ -1,15 +1,19 @@
 // The program under test: the compiled binary as a child process, with its output in the message of each failure.
 
-import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
 
 import { atEnd } from "./cleanup.ts";
+import { BINARY, sharedCopy } from "./copies.ts";
 import { within } from "./deadline.ts";
 import { Output } from "./output.ts";
 
-/** The file that `npm run build` makes; `verify` builds before it tests. */
-export const BINARY = resolve(import.meta.dir, "../../dist/responses-api-proxy");
-if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: npm run build`);
+export { BINARY, installedBinary, linkedBinary, temporaryDirectory } from "./copies.ts";
+
+/**
+ * What tests start unless they say otherwise. An ordinary user's program copies the file it runs from at each start if the user can read
+ * it, so an ordinary tester has one that nobody can read; some tests start the other.
+ */
+const usualBinary = (): string => (process.getuid!() === 0 ? BINARY : sharedCopy(BINARY, 0o111));
 
 /** A key no other text contains by chance. */
 export const CANARY_KEY = `sk-canary-${"0123456789abcdefghijklmnopqrstuvwxyzABCDEF".repeat(2)}`;
@@ -138,22 +142,6 @@ export class Proxy {
   }
 }
 
-/** Makes a directory that every user can read; it is removed after the test file. */
-export function temporaryDirectory(): string {
-  const directory = mkdtempSync("/tmp/responses-api-proxy-test-");
-  chmodSync(directory, 0o755);
-  atEnd(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
-
-/** Returns the path of a copy of the binary that other users can reach, with this mode. */
-export function installedBinary(mode: number): string {
-  const path = join(temporaryDirectory(), "responses-api-proxy");
-  copyFileSync(BINARY, path);
-  chmodSync(path, mode);
-  return path;
-}
-
 /** Whether the process waits for the key: the program has taken its name and sleeps. */
 export function awaitsKey(pid: number): boolean {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
@@ -174,7 +162,14 @@ export function isAlive(pid: number): boolean {
 
 type Child = Bun.Subprocess<Bun.SpawnOptions.Writable, "pipe", "pipe"> & { command: string };
 
-function spawn({ args = [], input = "", env = {}, cwd = "/", launcher = [], binary = BINARY }: Start): Child {
+function spawn({
+  args = [],
+  input = "",
+  env = {},
+  cwd = "/",
+  launcher = [],
+  binary = usualBinary(),
+}: Start): Child {
   const command = [...launcher, binary, ...args];
   const child = Bun.spawn(command, {
     stdin: typeof input === "string" ? Buffer.from(input) : input,

@@ -1,11 +1,8 @@
 // Running programs as other users, which only root can; and an ordinary user for tests that anybody can run.
 
-import { chmodSync, copyFileSync } from "node:fs";
-import { join } from "node:path";
-
+import { BINARY, sharedCopy, temporaryDirectory } from "./copies.ts";
 import { within } from "./deadline.ts";
 import { Output } from "./output.ts";
-import { installedBinary, temporaryDirectory } from "./program.ts";
 
 export const isRoot = process.getuid?.() === 0;
 
@@ -25,16 +22,13 @@ export function as(uid: number): string[] {
 /** The mode that lets the ordinary user execute the program but not read it; root owns the file, or that user. */
 export const UNREADABLE = isRoot ? 0o711 : 0o111;
 
-const copies = new Map<number, string>();
-
 /** Returns the path of a copy of the binary that every user can reach: one for each mode, shared, so tests leave it alone. */
 export function reachableBinary(mode = 0o755): string {
-  const path = copies.get(mode) ?? installedBinary(mode);
-  copies.set(mode, path);
-  return path;
+  return sharedCopy(BINARY, mode);
 }
 
-let directory: string | undefined;
+/** Script → its bundle. */
+const bundles = new Map<string, Promise<string>>();
 
 /** Runs a script of test/harness/ as another user, bundled, with a Bun that this user can reach; returns its standard output. */
 export function runAs(uid: number, script: string, ...args: string[]): Promise<string> {
@@ -48,15 +42,10 @@ export async function runAsWithin(
   script: string,
   ...args: string[]
 ): Promise<string> {
-  directory ??= await prepare();
-  const bundle = await Bun.build({
-    entrypoints: [`${import.meta.dir}/${script}`],
-    target: "bun",
-    outdir: directory,
-  });
-  if (!bundle.success) throw new AggregateError(bundle.logs, "the script cannot be bundled");
-  const name = script.replace(/\.ts$/, ".js");
-  const child = Bun.spawn([...as(uid), join(directory, "bun"), join(directory, name), ...args], {
+  const bundle = bundles.get(script) ?? bundled(script);
+  bundles.set(script, bundle);
+  const bun = sharedCopy(process.execPath, 0o755);
+  const child = Bun.spawn([...as(uid), bun, await bundle, ...args], {
     stdout: "pipe",
     stderr: "inherit",
     cwd: "/",
@@ -71,9 +60,12 @@ export async function runAsWithin(
   return output.text;
 }
 
-async function prepare(): Promise<string> {
-  const made = temporaryDirectory();
-  copyFileSync(process.execPath, join(made, "bun"));
-  chmodSync(join(made, "bun"), 0o755);
-  return made;
+async function bundled(script: string): Promise<string> {
+  const bundle = await Bun.build({
+    entrypoints: [`${import.meta.dir}/${script}`],
+    target: "bun",
+    outdir: temporaryDirectory(),
+  });
+  if (!bundle.success) throw new AggregateError(bundle.logs, "the script cannot be bundled");
+  return bundle.outputs[0]!.path;
 }

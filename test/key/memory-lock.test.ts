@@ -5,8 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { tightLimit } from "../../src/lockdown/memory-lock.ts";
 import { compare, compareServing, onKernel } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
-import { installedBinary, runProgram } from "../harness/program.ts";
-import { ALICE, as } from "../harness/users.ts";
+import { runProgram } from "../harness/program.ts";
+import { ALICE, as, reachableBinary } from "../harness/users.ts";
 
 const PREFIX = "responses-api-proxy: ";
 const MIB = 2 ** 20;
@@ -26,7 +26,7 @@ describe.skipIf(lacks("root"))("memory (needs root)", () => {
   // The call that would fail does nothing here instead: so it seems to be locked, below a limit that is used up.
   test("locked up to a limit that is near: a warning, no refusal, and doctor says the same", async () => {
     const launcher = [...onKernel({ mlockall: "OK" }), ...LITTLE, ...as(ALICE)];
-    const binary = installedBinary(0o711);
+    const binary = reachableBinary(0o711);
     const { stderr, verdict, of } = await compareServing({ launcher, binary });
     expect(stderr).toMatch(/protections: not dumpable from exec, memory locked, /);
     const tight = "RLIMIT_MEMLOCK leaves 0 MiB to grow, and growing past it would end the proxy";
@@ -38,14 +38,14 @@ describe.skipIf(lacks("root"))("memory (needs root)", () => {
   });
 
   test("not locked: the hint names the file that was started, if it has a name", async () => {
-    const binary = installedBinary(0o711);
+    const binary = reachableBinary(0o711);
     const setcap = (path: string): string =>
       `${PREFIX}hint: as root, give its file the capability: setcap cap_ipc_lock=ep ${path}\n`;
     const launcher = [...LITTLE, ...as(ALICE)];
     const args = ["--strict"];
     expect((await runProgram({ launcher, binary, args })).stderr).toContain(setcap(binary));
     // From a file that can be read, it is a copy in memory that runs.
-    const copied = await runProgram({ launcher, binary: installedBinary(0o755), args });
+    const copied = await runProgram({ launcher, binary: reachableBinary(), args });
     expect(copied.stderr).toContain(setcap("FILE"));
   });
 

@@ -11,7 +11,7 @@ import { inNamespace, onKernel } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
 import { installedBinary, Proxy } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { ALICE, as } from "../harness/users.ts";
+import { ALICE, as, reachableBinary } from "../harness/users.ts";
 import { roundTrip } from "../harness/wire.ts";
 
 const REQUEST = "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi";
@@ -67,7 +67,7 @@ describe.skipIf(lacks("root"))("the copy (needs root)", () => {
   test.skipIf(lacks("temporary files on a disk"))(
     "lies in /var/tmp if the program's directory is another's (needs temporary files on a disk)",
     async () => {
-      const { image, shmemKb } = await imageOf(installedBinary(0o755), as(ALICE));
+      const { image, shmemKb } = await imageOf(reachableBinary(), as(ALICE));
       expect(image).toMatch(/^\/var\/tmp\/#\d+ \(deleted\)$/);
       expect(shmemKb).toBeLessThan(1024);
     },
@@ -81,7 +81,7 @@ describe.skipIf(lacks("root"))("the copy (needs root)", () => {
   test.skipIf(lacks("mount namespaces")).each(NO_DISK)(
     "lies in memory if in /var/tmp %s (needs mount namespaces)",
     async (_name, launcher) => {
-      const found = await imageOf(installedBinary(0o755), [...launcher(), ...as(ALICE)]);
+      const found = await imageOf(reachableBinary(), [...launcher(), ...as(ALICE)]);
       expect(found.image).toBe(IN_MEMORY);
       expect(found.shmemKb).toBeGreaterThan(10_000);
     },

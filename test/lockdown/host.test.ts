@@ -1,14 +1,14 @@
 // On poor hosts: no null device, no list of users, no 127.0.0.1, few descriptors. A start says what it is, and so does doctor.
 
 import { describe, expect, test } from "bun:test";
-import { chmodSync, copyFileSync, mkdirSync } from "node:fs";
+import { chmodSync, linkSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { compare, compareServing, inNamespace, type Report } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
-import { BINARY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
+import { Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { ALICE, as, UNREADABLE } from "../harness/users.ts";
+import { ALICE, as, reachableBinary, UNREADABLE } from "../harness/users.ts";
 import { type Answer, open, roundTrip } from "../harness/wire.ts";
 
 const PREFIX = "responses-api-proxy: ";
@@ -141,8 +141,7 @@ test.skipIf(lacks("root"))(
     const closed = temporaryDirectory();
     mkdirSync(join(closed, "bin"));
     const binary = join(closed, "bin/responses-api-proxy");
-    copyFileSync(BINARY, binary);
-    chmodSync(binary, UNREADABLE);
+    linkSync(reachableBinary(UNREADABLE), binary);
     chmodSync(closed, 0o700);
     const { of, verdict } = await compare({ launcher: [], binary, args: [`--user=${ALICE}`] });
     expect(verdict).toEqual({ starts: true, startsStrictly: true });

@@ -26,21 +26,21 @@ describe.skipIf(lacks("root", "user namespaces"))(
   () => {
     test("in the user's own namespace: a warning, and the user's other processes do read its memory", async () => {
       const launcher = [...as(ALICE), ...UNSHARE];
-      const proxy = await Proxy.start({ launcher, binary: installedBinary(0o755) });
+      const proxy = await Proxy.start({ launcher, binary: reachableBinary() });
       await proxy.waitForLine(WARNING);
       expect(await traceOf(proxy)).toBe("OK");
     });
 
     test("in the user's own namespace, from root's file that the user cannot read: closed, and no warning", async () => {
       const launcher = [...as(ALICE), ...UNSHARE];
-      const proxy = await Proxy.start({ launcher, binary: installedBinary(0o711) });
+      const proxy = await Proxy.start({ launcher, binary: reachableBinary(0o711) });
       await proxy.waitForLine(/protections: .*\n/);
       expect(await traceOf(proxy)).toBe("EPERM");
       expect(proxy.stderr).not.toContain("user namespace");
     });
 
     test("outside: closed, and no warning", async () => {
-      const proxy = await Proxy.start({ launcher: as(ALICE), binary: installedBinary(0o755) });
+      const proxy = await Proxy.start({ launcher: as(ALICE), binary: reachableBinary() });
       await proxy.waitForLine(/protections: .*\n/);
       expect(await traceOf(proxy)).toBe("EPERM");
       expect(proxy.stderr).not.toContain("user namespace");
