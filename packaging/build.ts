@@ -1,6 +1,6 @@
 // Compiles the program: for this machine and, with --all, for every target, around runtimes whose checksums are in bun.lock.
 
-import { copyFileSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 
 import { type Target, TARGETS } from "./targets.ts";
@@ -63,9 +63,12 @@ export function compileAll(directory = DIST): void {
 /** Writes SHA256SUMS of the programs in `directory`. */
 function writeChecksums(directory: string): void {
   const programs = TARGETS.map((target) => basename(programOf(target)));
-  const { exitCode, stdout } = Bun.spawnSync(["sha256sum", ...programs], { cwd: directory });
-  if (exitCode !== 0) throw new Error(`sha256sum exited with ${exitCode}`);
-  writeFileSync(`${directory}/SHA256SUMS`, stdout);
+  // Bun's SHA-256 takes a tenth of the time of sha256sum(1), which may do without the processor's instructions for it.
+  const lines = programs.map((program) => {
+    const digest = new Bun.CryptoHasher("sha256").update(readFileSync(`${directory}/${program}`)).digest("hex");
+    return `${digest}  ${program}\n`;
+  });
+  writeFileSync(`${directory}/SHA256SUMS`, lines.join(""));
 }
 
 /**

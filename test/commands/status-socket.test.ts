@@ -9,7 +9,7 @@ import { atEnd } from "../harness/cleanup.ts";
 import { lacks } from "../harness/needs.ts";
 import { Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { ALICE, as, BOB, reachableBinary } from "../harness/users.ts";
+import { ALICE, as, BOB, reachableBinary, UNREADABLE } from "../harness/users.ts";
 import { REQUEST, roundTrip } from "../harness/wire.ts";
 
 const upstream = new RawUpstream();
@@ -217,7 +217,7 @@ describe("status and wait", () => {
       const directory = temporaryDirectory();
       chownSync(directory, ALICE, ALICE);
       const [socket, file] = [join(directory, "s"), join(directory, "info.json")];
-      const how = { binary: reachableBinary(), launcher: as(ALICE) };
+      const how = { binary: reachableBinary(UNREADABLE), launcher: as(ALICE) };
       const proxy = await Proxy.start({ ...how, args: [`--socket=${socket}`, `--server-info=${file}`] });
       expect((await runProgram({ ...how, args: ["status", file] })).stdout).toContain(`pid ${proxy.pid}`);
       const bob = await runProgram({

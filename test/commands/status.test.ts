@@ -21,7 +21,7 @@ import { inNamespace } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
 import { BINARY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { ALICE, as, BOB, reachableBinary } from "../harness/users.ts";
+import { ALICE, as, BOB, reachableBinary, UNREADABLE } from "../harness/users.ts";
 import { REQUEST, roundTrip } from "../harness/wire.ts";
 
 const SERVER = `server: responses-api-proxy/${version}`;
@@ -108,7 +108,7 @@ describe("status", () => {
       const directory = temporaryDirectory();
       const file = join(directory, "server-info.json");
       chownSync(directory, ALICE, ALICE);
-      const binary = reachableBinary();
+      const binary = reachableBinary(UNREADABLE);
       const proxy = await start(file, { launcher, args, binary });
       const bob = (...args: string[]) =>
         runProgram({ launcher: as(BOB), args: ["status", file, ...args], binary });
@@ -175,7 +175,7 @@ describe("status", () => {
       const directory = temporaryDirectory();
       chownSync(directory, ALICE, ALICE);
       const file = join(directory, "info.json");
-      const proxy = await start(file, { args: [`--user=${ALICE}`], binary: reachableBinary() });
+      const proxy = await start(file, { args: [`--user=${ALICE}`], binary: reachableBinary(UNREADABLE) });
       chownSync(file, 0, 0);
       expect((await runProgram({ args: ["status", file, `--of-user=${ALICE}`] })).stdout).toContain(
         `pid ${proxy.pid}, since `,

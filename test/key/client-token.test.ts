@@ -35,7 +35,7 @@ import {
 } from "../harness/program.ts";
 import { startResponsesApi, WORDS } from "../harness/responses-api.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { ALICE, as, BOB, ORDINARY, reachableBinary } from "../harness/users.ts";
+import { ALICE, as, BOB, ORDINARY, reachableBinary, UNREADABLE } from "../harness/users.ts";
 import { type Answer, HEAD, open, roundTrip } from "../harness/wire.ts";
 
 const SHUTDOWN = "GET /shutdown HTTP/1.1\r\nHost: localhost\r\n";
@@ -114,7 +114,7 @@ describe("the file", () => {
 
   test.skipIf(lacks("root"))("belongs to the user of --user, and to nobody else (needs root)", async () => {
     const file = join(directoryOf(ALICE), "token");
-    await holding({ file, args: [`--user=${ALICE}`], binary: reachableBinary() });
+    await holding({ file, args: [`--user=${ALICE}`], binary: reachableBinary(UNREADABLE) });
     const { uid, gid, mode } = lstatSync(file);
     expect({ uid, gid, mode: mode & 0o7777 }).toEqual({ uid: ALICE, gid: ALICE, mode: 0o600 });
   });
@@ -147,7 +147,7 @@ describe("the file", () => {
       ];
       const file = join(directoryOf(ALICE), "token");
       const args = [`--client-token-group=${BOB}`];
-      const { port, token } = await holding({ file, args, launcher, binary: reachableBinary() });
+      const { port, token } = await holding({ file, args, launcher, binary: reachableBinary(UNREADABLE) });
       const { uid, gid, mode } = lstatSync(file);
       expect({ uid, gid, mode: mode & 0o7777 }).toEqual({ uid: ALICE, gid: BOB, mode: 0o640 });
       expect((await roundTrip(port, bearer(token))).status).toBe(200);
@@ -168,7 +168,7 @@ describe("the file", () => {
       args,
       input: "sk-unused\n",
       launcher: as(ORDINARY),
-      binary: reachableBinary(),
+      binary: reachableBinary(UNREADABLE),
     });
     expect(ended).toEqual({
       exitCode: 1,
@@ -266,7 +266,7 @@ describe("the place of the file", () => {
       args: [`--client-token=${file}`],
       input: "sk-unused\n",
       launcher,
-      binary: reachableBinary(),
+      binary: reachableBinary(UNREADABLE),
     });
     expect(exitCode).toBe(1);
     const begin = `responses-api-proxy: error: cannot write --client-token '${file}'`;

@@ -71,7 +71,7 @@ describe("the key is read from the file", () => {
   test.skipIf(lacks("root"))("of root's, for another user to run on (needs root)", async () => {
     const directory = temporaryDirectory();
     chownSync(directory, ALICE, ALICE);
-    const binary = reachableBinary();
+    const binary = reachableBinary(UNREADABLE);
     await serves(await start(keyFile({ mode: 0o400 }), { binary, args: [`--user=${ALICE}`] }));
   });
 

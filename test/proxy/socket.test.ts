@@ -35,7 +35,7 @@ import {
 } from "../harness/program.ts";
 import { expectNothingLost } from "../harness/takeover.ts";
 import { type Connection, RawUpstream } from "../harness/upstream.ts";
-import { ALICE, as, BOB, isRoot, ORDINARY, reachableBinary, runAs } from "../harness/users.ts";
+import { ALICE, as, BOB, isRoot, ORDINARY, reachableBinary, runAs, UNREADABLE } from "../harness/users.ts";
 import { chunk, HEAD, LAST_CHUNK, open, REQUEST, roundTrip, STREAM } from "../harness/wire.ts";
 
 const upstream = new RawUpstream();
@@ -142,7 +142,7 @@ describe("who may connect", () => {
       const directory = temporaryDirectory();
       chownSync(directory, ALICE, ALICE);
       const socket = join(directory, "s");
-      const how = { launcher: as(ALICE), binary: reachableBinary() };
+      const how = { launcher: as(ALICE), binary: reachableBinary(UNREADABLE) };
       const told = await refused(socket, { ...how, args: ["--socket-group=4", "--socket-mode=0660"] });
       expect(told).toMatch(/^cannot write --socket '\S+': the proxy's user is not in group \d+ \(EPERM\)$/);
       expect(readdirSync(directory)).toEqual([]);
@@ -167,7 +167,7 @@ describe("who may connect", () => {
       // A user who is in Bob's group, too.
       const launcher = as(ALICE).map((word) => (word === "--clear-groups" ? `--groups=${BOB}` : word));
       const args = [`--socket-mode=${mode}`, `--socket-group=${BOB}`];
-      await start(socket, { launcher, binary: reachableBinary(), args });
+      await start(socket, { launcher, binary: reachableBinary(UNREADABLE), args });
       const dial = async (uid: number): Promise<string> => (await runAs(uid, "dial.ts", socket)).trim();
       expect([await dial(ALICE), await dial(BOB), await dial(CAROL)]).toEqual([owner, inGroup, other]);
     },
@@ -182,7 +182,12 @@ describe("before the key is there", () => {
       if (isRoot) chownSync(directory, ORDINARY, ORDINARY);
       const socket = join(directory, "s");
       const child = Bun.spawn(
-        [...as(ORDINARY), reachableBinary(), `--socket=${socket}`, `--upstream-url=${upstream.url}`],
+        [
+          ...as(ORDINARY),
+          reachableBinary(UNREADABLE),
+          `--socket=${socket}`,
+          `--upstream-url=${upstream.url}`,
+        ],
         { stdio: ["pipe", "ignore", "pipe"], env: BARE_ENVIRONMENT, cwd: "/" },
       );
       atEnd(() => child.kill("SIGKILL"));
@@ -256,7 +261,7 @@ describe("before the key is there", () => {
       chownSync(directory, ALICE, ALICE);
       const { exitCode, stderr } = await runProgram({
         launcher: as(ALICE),
-        binary: reachableBinary(),
+        binary: reachableBinary(UNREADABLE),
         args: [`--socket=${directory}/s`, `--client-token=${directory}/t`, "--client-token-group=4"],
         input: "sk-x\n",
       });
@@ -365,7 +370,7 @@ describe("what is in the way is refused with one line and stays, and nothing is 
       const socket = join(directory, "s");
       listenOn(socket);
       lchownSync(socket, BOB, BOB);
-      const how = { launcher: as(ALICE), binary: reachableBinary() };
+      const how = { launcher: as(ALICE), binary: reachableBinary(UNREADABLE) };
       expect(await refused(socket, how)).toBe(`cannot write --socket '${socket}' (EPERM)`);
       expect(readdirSync(directory)).toEqual(["s"]);
       expect(lstatSync(socket).uid).toBe(BOB);
@@ -386,7 +391,7 @@ describe("what is in the way is refused with one line and stays, and nothing is 
 
     test("with --user the socket is that user's, and nothing is made as root", async () => {
       const directory = temporaryDirectory();
-      const how = { binary: reachableBinary(), args: [`--user=${BOB}`] };
+      const how = { binary: reachableBinary(UNREADABLE), args: [`--user=${BOB}`] };
       expect(await refused(join(directory, "made/s"), how)).toEndWith(" (EACCES)");
       expect(readdirSync(directory)).toEqual([]);
       chownSync(directory, BOB, BOB);

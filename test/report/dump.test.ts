@@ -17,7 +17,7 @@ import { until, within } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
 import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { type Connection, RawUpstream } from "../harness/upstream.ts";
-import { ALICE, BOB, reachableBinary } from "../harness/users.ts";
+import { ALICE, BOB, reachableBinary, UNREADABLE } from "../harness/users.ts";
 import { chunk, HEAD, LAST_CHUNK, open, roundTrip, STREAM } from "../harness/wire.ts";
 
 type Dumped = { headers: { name: string; value: string }[]; body: unknown; [name: string]: unknown };
@@ -341,7 +341,7 @@ describe("the directory", () => {
     const parent = temporaryDirectory();
     chownSync(parent, ALICE, ALICE);
     const proxy = await Proxy.start({
-      binary: reachableBinary(),
+      binary: reachableBinary(UNREADABLE),
       args: [`--dump-dir=${join(parent, "dump")}`, `--upstream-url=${upstream.url}`, `--user=${ALICE}`],
     });
     upstream.answer = answer("ok");

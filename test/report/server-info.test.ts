@@ -21,7 +21,7 @@ import { until } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
 import { isAlive, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { ALICE, BOB, reachableBinary } from "../harness/users.ts";
+import { ALICE, BOB, reachableBinary, UNREADABLE } from "../harness/users.ts";
 import { chunk, open, REQUEST, STREAM } from "../harness/wire.ts";
 
 const upstream = new RawUpstream();
@@ -232,7 +232,7 @@ describe.skipIf(lacks("root"))(
       const args = [`--user=${BOB}`, "--server-info", file];
       const { exitCode, stderr } = await runProgram({
         args,
-        binary: reachableBinary(),
+        binary: reachableBinary(UNREADABLE),
         input: "sk-x\n",
       });
       expect(exitCode).toBe(1);
