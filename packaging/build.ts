@@ -65,7 +65,9 @@ function writeChecksums(directory: string): void {
   const programs = TARGETS.map((target) => basename(programOf(target)));
   // Bun's SHA-256 takes a tenth of the time of sha256sum(1), which may do without the processor's instructions for it.
   const lines = programs.map((program) => {
-    const digest = new Bun.CryptoHasher("sha256").update(readFileSync(`${directory}/${program}`)).digest("hex");
+    const digest = new Bun.CryptoHasher("sha256")
+      .update(readFileSync(`${directory}/${program}`))
+      .digest("hex");
     return `${digest}  ${program}\n`;
   });
   writeFileSync(`${directory}/SHA256SUMS`, lines.join(""));

@@ -10,8 +10,8 @@ export const BINARY = resolve(import.meta.dir, "../../dist/responses-api-proxy")
 if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: npm run build`);
 
 /** Makes a directory that every user can read; it is removed after the test file. */
-export function temporaryDirectory(): string {
-  const directory = mkdtempSync("/tmp/responses-api-proxy-test-");
+export function temporaryDirectory(parent = "/tmp"): string {
+  const directory = mkdtempSync(`${parent}/responses-api-proxy-test-`);
   chmodSync(directory, 0o755);
   atEnd(() => rmSync(directory, { recursive: true, force: true }));
   return directory;

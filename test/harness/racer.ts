@@ -15,6 +15,10 @@ const [tries, key, info, environment, binary, ...args] = process.argv.slice(2) a
 
 type Handles = { mem: number; maps: number };
 
+const needle = Buffer.from(key, "latin1");
+/** One for all: to make a new one for each of hundreds of handles takes as long as the start. */
+const chunk = Buffer.alloc(1 << 20);
+
 let stolen = 0;
 for (let round = 0; round < Number(tries); round++) if (await race()) stolen++;
 console.log(JSON.stringify({ stolen }));
@@ -59,8 +63,6 @@ function tryToOpen(pid: number, handles: Handles[]): void {
 
 /** Whether the key is in the writable memory that these handles show. */
 function holdsKey({ mem, maps }: Handles): boolean {
-  const needle = Buffer.from(key, "latin1");
-  const chunk = Buffer.alloc(1 << 20);
   const mappings = readAll(maps);
   // Opened before the child's execve: this is the racer's own memory, which has the key, too.
   if (mappings.includes(process.execPath)) return false;
@@ -80,7 +82,6 @@ function holdsKey({ mem, maps }: Handles): boolean {
 }
 
 function readAll(fd: number): string {
-  const chunk = Buffer.alloc(1 << 16);
   let text = "";
   for (let got = read(fd, chunk, null, chunk.length); got > 0; got = read(fd, chunk, null, chunk.length)) {
     text += chunk.toString("latin1", 0, got);
