@@ -8,6 +8,9 @@ import { type Answer, parseAnswer } from "./wire.ts";
 /** Where a client's end is to be: by default on a free port of 127.0.0.1, with a socket for IPv4. */
 type From = { address?: string; port?: number; mapped?: boolean };
 
+/** User → the process of that user that all tests of a file share. */
+const shared = new Map<number, Client>();
+
 export class Client {
   readonly #child: Bun.Subprocess<"pipe", "pipe", "inherit">;
   readonly #lines: AsyncIterator<string>;
@@ -27,6 +30,13 @@ export class Client {
   /** A process of that user. */
   static as(uid: number): Client {
     return new Client(uid);
+  }
+
+  /** The process of that user that all tests of a file share. It must stay that user. */
+  static shared(uid: number): Client {
+    const client = shared.get(uid) ?? Client.as(uid);
+    shared.set(uid, client);
+    return client;
   }
 
   get pid(): number {

@@ -79,7 +79,7 @@ const TIME_WAIT = "06";
 describe.skipIf(lacks("root"))("of three users, those of --allow-user are served (needs root)", () => {
   test("one by number: another user and root are refused, on connections that stay open", async () => {
     const served = await serving([ALICE]);
-    const [alice, bob, root] = [Client.as(ALICE), Client.as(BOB), Client.as(0)];
+    const [alice, bob, root] = [Client.shared(ALICE), Client.shared(BOB), Client.shared(0)];
     const sockets = await Promise.all([alice, bob, root].map((client) => client.open(served.port)));
     const [ofAlice, ofBob, ofRoot] = sockets as [ClientSocket, ClientSocket, ClientSocket];
     expectRefused(await ofBob.ask(REQUEST));
@@ -95,7 +95,7 @@ describe.skipIf(lacks("root"))("of three users, those of --allow-user are served
 
   test("the refused user's number is in the log, and in no answer", async () => {
     const served = await serving([ALICE], "--log-json");
-    const answer = await (await Client.as(BOB).open(served.port)).ask(REQUEST);
+    const answer = await (await Client.shared(BOB).open(served.port)).ask(REQUEST);
     expectRefused(answer);
     expect(answer.raw).not.toContain(String(BOB));
     expect(answer.raw).not.toContain(String(ALICE));
@@ -105,7 +105,7 @@ describe.skipIf(lacks("root"))("of three users, those of --allow-user are served
 
   test("an exchange's line names its user", async () => {
     const served = await serving([ALICE]);
-    await (await Client.as(ALICE).open(served.port)).ask(REQUEST);
+    await (await Client.shared(ALICE).open(served.port)).ask(REQUEST);
     await served.proxy.waitForLine(
       new RegExp(`^responses-api-proxy: #1 200, .*, by user ${ALICE}: done$`, "m"),
     );
@@ -113,7 +113,7 @@ describe.skipIf(lacks("root"))("of three users, those of --allow-user are served
 
   test("two; and names mean their users", async () => {
     const served = await serving(["root", BOB]);
-    const [alice, bob, root] = [Client.as(ALICE), Client.as(BOB), Client.as(0)];
+    const [alice, bob, root] = [Client.shared(ALICE), Client.shared(BOB), Client.shared(0)];
     expectRefused(await (await alice.open(served.port)).ask(REQUEST));
     await untilRefused(served, `user ${ALICE}`);
     expect((await (await bob.open(served.port)).ask(REQUEST)).status).toBe(200);
@@ -123,7 +123,7 @@ describe.skipIf(lacks("root"))("of three users, those of --allow-user are served
   test("GET /shutdown is theirs, too", async () => {
     const served = await serving([ALICE], "--http-shutdown");
     const shutdown = "GET /shutdown HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    const [alice, bob] = [Client.as(ALICE), Client.as(BOB)];
+    const [alice, bob] = [Client.shared(ALICE), Client.shared(BOB)];
     expectRefused(await (await bob.open(served.port)).ask(shutdown));
     // It still serves.
     expect((await (await alice.open(served.port)).ask(REQUEST)).status).toBe(200);
@@ -133,7 +133,7 @@ describe.skipIf(lacks("root"))("of three users, those of --allow-user are served
 
   test("any address of 127.0.0.0/8, and an IPv6 socket for IPv4, may be the client's", async () => {
     const served = await serving([ALICE]);
-    const [alice, bob] = [Client.as(ALICE), Client.as(BOB)];
+    const [alice, bob] = [Client.shared(ALICE), Client.shared(BOB)];
     for (const from of [{ address: "127.0.0.2" }, { address: "127.255.255.254" }, { mapped: true }]) {
       expectRefused(await (await bob.open(served.port, from)).ask(REQUEST));
       expect((await (await alice.open(served.port, from)).ask(REQUEST)).status).toBe(200);
@@ -143,7 +143,7 @@ describe.skipIf(lacks("root"))("of three users, those of --allow-user are served
 
   test("1,000 requests of two users on few connections, in a row and at once: exactly the allowed ones pass", async () => {
     const served = await serving([ALICE]);
-    const [alice, bob] = [Client.as(ALICE), Client.as(BOB)];
+    const [alice, bob] = [Client.shared(ALICE), Client.shared(BOB)];
     const request = (who: string): string => `${HEAD}X-Who: ${who}\r\nContent-Length: 2\r\n\r\nhi`;
     const statuses: Record<string, number[]> = { alice: [], bob: [] };
     const asking = async (client: Client, who: string): Promise<void> => {
@@ -166,7 +166,7 @@ describe.skipIf(lacks("root"))("of three users, those of --allow-user are served
 describe.skipIf(lacks("root"))("tricks of another user (needs root)", () => {
   test("the same port right after an allowed user's connection, and the other way round", async () => {
     const served = await serving([ALICE]);
-    const [alice, bob] = [Client.as(ALICE), Client.as(BOB)];
+    const [alice, bob] = [Client.shared(ALICE), Client.shared(BOB)];
     let { port } = await alice.open(served.port).then(async (socket) => {
       await socket.reset();
       return socket;
@@ -185,15 +185,15 @@ describe.skipIf(lacks("root"))("tricks of another user (needs root)", () => {
 
   test("the port of an allowed user's connection, at another address of the host's", async () => {
     const served = await serving([ALICE]);
-    const { port } = await Client.as(ALICE).open(served.port);
-    const ofBob = await Client.as(BOB).open(served.port, { address: "127.0.0.2", port });
+    const { port } = await Client.shared(ALICE).open(served.port);
+    const ofBob = await Client.shared(BOB).open(served.port, { address: "127.0.0.2", port });
     expectRefused(await ofBob.ask(REQUEST));
     await untilRefused(served, `user ${BOB}`);
   });
 
   test.each([ALICE, 0])("a reset right after the request: nobody is taken for user %d", async (allowed) => {
     const served = await serving([allowed]);
-    const bob = Client.as(BOB);
+    const bob = Client.shared(BOB);
     await unseen(served.proxy, async () => {
       const socket = await bob.open(served.port);
       await socket.send(REQUEST);
@@ -206,7 +206,7 @@ describe.skipIf(lacks("root"))("tricks of another user (needs root)", () => {
       await socket.send(REQUEST);
       await socket.reset();
     }
-    const allowedOne = Client.as(allowed);
+    const allowedOne = Client.shared(allowed);
     expect((await (await allowedOne.open(served.port)).ask(REQUEST)).status).toBe(200);
     expect(served.upstream.requests).toHaveLength(1);
   });
@@ -214,17 +214,17 @@ describe.skipIf(lacks("root"))("tricks of another user (needs root)", () => {
   test("GET /shutdown and a reset", async () => {
     const served = await serving([ALICE], "--http-shutdown");
     await unseen(served.proxy, async () => {
-      const socket = await Client.as(BOB).open(served.port);
+      const socket = await Client.shared(BOB).open(served.port);
       await socket.send("GET /shutdown HTTP/1.1\r\nHost: localhost\r\n\r\n");
       await socket.reset();
     });
     await untilRefused(served, NOT_FOUND);
-    expect((await (await Client.as(ALICE).open(served.port)).ask(REQUEST)).status).toBe(200);
+    expect((await (await Client.shared(ALICE).open(served.port)).ask(REQUEST)).status).toBe(200);
   });
 
   test("a reset right after the request, and an allowed user's connection from the same port before it is read", async () => {
     const served = await serving([ALICE]);
-    const [alice, bob] = [Client.as(ALICE), Client.as(BOB)];
+    const [alice, bob] = [Client.shared(ALICE), Client.shared(BOB)];
     let ofAlice: ClientSocket;
     await unseen(served.proxy, async () => {
       const ofBob = await bob.open(served.port);
@@ -239,7 +239,7 @@ describe.skipIf(lacks("root"))("tricks of another user (needs root)", () => {
 
   test.each([ALICE, 0])("a close right after the request: nobody is taken for user %d", async (allowed) => {
     const served = await serving([allowed]);
-    const bob = Client.as(BOB);
+    const bob = Client.shared(BOB);
     // The kernel keeps such an end in short, without its owner: as root's.
     await unseen(served.proxy, async () => {
       const socket = await bob.open(served.port);
@@ -248,14 +248,14 @@ describe.skipIf(lacks("root"))("tricks of another user (needs root)", () => {
       await until(() => stateOf(socket.port, served.port) === FIN_WAIT2, "the end to be FIN_WAIT2");
     });
     await untilRefused(served, NOT_FOUND);
-    const allowedOne = Client.as(allowed);
+    const allowedOne = Client.shared(allowed);
     expect((await (await allowedOne.open(served.port)).ask(REQUEST)).status).toBe(200);
   });
 
   test("an end of sending right after the request is refused, whoever's it is: the connection is not a whole one", async () => {
     const served = await serving([ALICE]);
     for (const uid of [BOB, ALICE]) {
-      const socket = await Client.as(uid).open(served.port);
+      const socket = await Client.shared(uid).open(served.port);
       await unseen(served.proxy, async () => {
         await socket.send(REQUEST);
         await socket.endSending();
@@ -267,7 +267,7 @@ describe.skipIf(lacks("root"))("tricks of another user (needs root)", () => {
 
   test("an allowed user's socket that listens on the client's port, which the kernel falls back to", async () => {
     const served = await serving([ALICE]);
-    const [alice, bob] = [Client.as(ALICE), Client.as(BOB)];
+    const [alice, bob] = [Client.shared(ALICE), Client.shared(BOB)];
     await unseen(served.proxy, async () => {
       const ofBob = await bob.open(served.port);
       await ofBob.send(REQUEST);
@@ -292,8 +292,8 @@ describe.skipIf(lacks("root"))("tricks of another user (needs root)", () => {
   test("a connection counts as that of the user whose process opened it: passed on to another user's", async () => {
     const served = await serving([ALICE]);
     const [ofAlice, ofBob] = await Promise.all([
-      Client.as(ALICE).open(served.port),
-      Client.as(BOB).open(served.port),
+      Client.shared(ALICE).open(served.port),
+      Client.shared(BOB).open(served.port),
     ]);
     const [toAlice, toBob] = [Client.as(0), Client.as(0)];
     const [bobsInAlice, alicesInBob] = [await toAlice.take(ofBob), await toBob.take(ofAlice)];
@@ -306,7 +306,7 @@ describe.skipIf(lacks("root"))("tricks of another user (needs root)", () => {
 
   test("requests in advance on one connection are judged one by one", async () => {
     const served = await serving([ALICE]);
-    const socket = await Client.as(BOB).open(served.port);
+    const socket = await Client.shared(BOB).open(served.port);
     await socket.send(REQUEST.repeat(5));
     await until(
       () => served.proxy.stderr.match(/user_refused/g)?.length === 5,
@@ -326,18 +326,18 @@ describe.skipIf(lacks("root"))("what the kernel says of a client's end (needs ro
 
   test("open: its user; from another address, with the same port: no one's", async () => {
     const { port: to, owner } = listener();
-    const { port } = await Client.as(BOB).open(to);
+    const { port } = await Client.shared(BOB).open(to);
     expect(owner.ownerOf({ address, port })).toBe(BOB);
     expect(owner.ownerOf({ address: "127.0.0.2", port })).toBeUndefined();
     expect(owner.ownerOf({ address: "::1", port })).toBeUndefined();
-    await Client.as(ALICE).open(to, { address: "127.0.0.2", port });
+    await Client.shared(ALICE).open(to, { address: "127.0.0.2", port });
     expect(owner.ownerOf({ address: "127.0.0.2", port })).toBe(ALICE);
     expect(owner.ownerOf({ address, port })).toBe(BOB);
   });
 
   test("an IPv6 socket for IPv4: its user", async () => {
     const { port: to, owner } = listener();
-    const { port } = await Client.as(BOB).open(to, { mapped: true });
+    const { port } = await Client.shared(BOB).open(to, { mapped: true });
     expect(owner.ownerOf({ address, port })).toBe(BOB);
   });
 
@@ -348,7 +348,7 @@ describe.skipIf(lacks("root"))("what the kernel says of a client's end (needs ro
     await within(once(server, "listening"), "the server to listen");
     const { port: to } = server.address() as AddressInfo;
     const owner = new SocketOwner(openSocketDiagnostics(), to);
-    const socket = await Client.as(BOB).open(to);
+    const socket = await Client.shared(BOB).open(to);
     await socket.close();
     await until(() => stateOf(socket.port, to) === FIN_WAIT2, "the end to be FIN_WAIT2");
     expect(owner.ownerOf({ address, port: socket.port })).toBeUndefined();
@@ -360,7 +360,7 @@ describe.skipIf(lacks("root"))("what the kernel says of a client's end (needs ro
 
   test("none there, one that only listens there, at that address or at any: no one's", async () => {
     const { port: to, owner } = listener();
-    const alice = Client.as(ALICE);
+    const alice = Client.shared(ALICE);
     const { port } = await alice.do("listen", {});
     expect(owner.ownerOf({ address, port })).toBeUndefined();
     const anywhere = await alice.do("listen", { address: "0.0.0.0" });
@@ -405,7 +405,7 @@ describe("without the flag", () => {
   test.skipIf(lacks("root"))("whoever resets the connection is not refused either (needs root)", async () => {
     const { proxy, port } = await serving([]);
     await unseen(proxy, async () => {
-      const socket = await Client.as(BOB).open(port);
+      const socket = await Client.shared(BOB).open(port);
       await socket.send(REQUEST);
       await socket.reset();
     });
