@@ -1,7 +1,7 @@
 // No mutated request or answer breaks an invariant of the program, and the same cases detect programs with one wrong line.
 
 import { describe, expect, test } from "bun:test";
-import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 import { temporaryDirectory } from "../harness/program.ts";
@@ -32,19 +32,31 @@ describe.each(SEEDS)("seed %d", (seed) => {
 
 const ROOT = resolve(import.meta.dir, "../..");
 
-/** Returns a command that runs the program from a copy of its source in which `wrong` replaces `line` of `file`. */
-function programWith(file: string, line: string, wrong: string): string[] {
-  const directory = temporaryDirectory();
-  for (const part of ["src", "native", "package.json", "tsconfig.json"])
-    cpSync(join(ROOT, part), join(directory, part), { recursive: true });
-  symlinkSync(join(ROOT, "node_modules"), join(directory, "node_modules"));
-  const source = readFileSync(join(directory, file), "utf8");
+/** Returns a command that runs the program, bundled from its source with `wrong` in place of `line` of `file`. */
+async function programWith(file: string, line: string, wrong: string): Promise<string[]> {
+  const path = join(ROOT, file);
+  const source = readFileSync(path, "utf8");
   if (source.split(line).length !== 2) throw new Error(`${file} has not exactly one '${line}'`);
-  writeFileSync(
-    join(directory, file),
-    source.replace(line, () => wrong),
-  );
-  return [process.execPath, "--config=/dev/null", "--no-env-file", join(directory, "src/main.ts")];
+  const contents = source.replace(line, () => wrong);
+  let isReplaced = false;
+  const bundle = await Bun.build({
+    entrypoints: [join(ROOT, "src/main.ts")],
+    target: "bun",
+    outdir: temporaryDirectory(),
+    plugins: [
+      {
+        name: "one wrong line",
+        setup: (build) =>
+          void build.onLoad({ filter: /\.ts$/ }, (module) => {
+            if (module.path !== path) return undefined;
+            isReplaced = true;
+            return { contents, loader: "ts" };
+          }),
+      },
+    ],
+  });
+  if (!isReplaced) throw new Error(`${file} is not part of the program`);
+  return [process.execPath, "--config=/dev/null", "--no-env-file", bundle.outputs[0]!.path];
 }
 
 type Wrong = [what: string, kinds: readonly Kind[], file: string, line: string, wrong: string, fault: RegExp];
@@ -134,13 +146,17 @@ const WRONG: Wrong[] = [
 
 describe("detected within as many cases", () => {
   test.each(WRONG)("%s", async (_what, kinds, file, line, wrong, fault) => {
-    const command = programWith(file, line, wrong);
+    const command = await programWith(file, line, wrong);
     const { failures } = await fuzz({ kinds, cases: CASES, seed: 1, command, patience: 1, lanes: FEW_LANES });
     expect(failures[0]?.fault).toMatch(fault);
   });
 
   test("the neighbour: the unchanged copy", async () => {
-    const command = programWith("src/proxy/headers.ts", "dropHopByHop(upstream);", "dropHopByHop(upstream);");
+    const command = await programWith(
+      "src/proxy/headers.ts",
+      "dropHopByHop(upstream);",
+      "dropHopByHop(upstream);",
+    );
     const { failures, cases } = await fuzz({
       kinds: ["request", ...ANSWERS],
       cases: 200,
@@ -179,7 +195,7 @@ describe("a case", () => {
 
   test("that fails once fails when it is replayed", async () => {
     const [, , file, line, wrong, fault] = WRONG[0]!;
-    const command = programWith(file, line, wrong);
+    const command = await programWith(file, line, wrong);
     const { failures } = await fuzz({
       kinds: ["request"],
       cases: CASES,

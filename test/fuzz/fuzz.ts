@@ -30,7 +30,7 @@ type Fuzzing = {
 };
 
 /** At level debug the proxy observes exchanges, which takes another path through its code. */
-const LANES: readonly (readonly string[])[] = [[], [], [], [], [], ["--log-level=debug"]];
+const LANES: readonly (readonly string[])[] = [[], [], [], ["--log-level=debug"]];
 /** One lane of each kind. */
 export const FEW_LANES = LANES.slice(-2);
 
