@@ -68,10 +68,14 @@ function smoke(cwd: string, ...command: string[]): Promise<string> {
 
 const manifestOf = (name: string) => JSON.parse(readFileSync(join(packages, name, "package.json"), "utf8"));
 
-async function pack(name: string): Promise<void> {
-  const file = await run(["npm", "pack", "--silent", `--pack-destination=${home}`], join(packages, name));
-  tarballs[name] = join(home, file.trim());
-  registry.add(manifestOf(name), tarballs[name]);
+async function pack(...names: string[]): Promise<void> {
+  const folders = names.map((name) => join(packages, name));
+  const files = await run(["npm", "pack", "--silent", `--pack-destination=${home}`, ...folders], home);
+  for (const [index, file] of files.trim().split("\n").entries()) {
+    const name = names[index]!;
+    tarballs[name] = join(home, file);
+    registry.add(manifestOf(name), tarballs[name]);
+  }
 }
 
 /** Makes an uncompressed tarball of the package with the program itself. */
@@ -115,7 +119,7 @@ beforeAll(async () => {
   writeFileSync(script, `#!/bin/sh\nexec '${BINARY}' "$@"\n`);
   writeMainPackage(packages);
   writeTargetPackage(HERE, script, packages);
-  await Promise.all([pack(MAIN), pack(packageOf(HERE))]);
+  await pack(MAIN, packageOf(HERE));
   for (const target of ELSEWHERE) registry.add({ ...manifestOf(packageOf(HERE)), ...fieldsOf(target) });
   project = join(hostileDirectory(), "project");
   mkdirSync(project);
