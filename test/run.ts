@@ -1,31 +1,40 @@
 // Runs the tests: `bun test/run.ts [--fast|--slow] [FILE…]`. Its last lines say how long each file took, and what was skipped and why.
 // Exits with the code of `bun test`.
 
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { readReport, showReport } from "./harness/report.ts";
 
 /**
- * The files that take long, in the order in which they start, before all others; `--fast` leaves them out. The order keeps every processor
- * busy: never two at once of the files that mostly wait (silence for 35 s and for 16 s: quiet, upstream).
+ * The files that mostly wait: for silences, and for lifetimes to end. They run beside the others and take next to no processor time, two at
+ * a time: the first takes 35 s, the others as long together.
  */
-const LONG = [
+const WAITING = [
   "test/proxy/quiet.test.ts",
+  "test/proxy/upstream.test.ts",
+  "test/proxy/budget.test.ts",
+  "test/commands/doctor-upstream.test.ts",
+];
+
+/** The files that take long, in the order in which they start, before all others. */
+const LONG = [
   "test/lockdown/races.test.ts",
   "test/fuzz/fuzz.test.ts",
   "test/packaging/packages.test.ts",
   "test/packaging/targets.test.ts",
-  "test/lockdown/kernel.test.ts",
-  "test/proxy/upstream.test.ts",
-  "test/proxy/full.test.ts",
   "test/proxy/socket.test.ts",
-  "test/commands/connect.test.ts",
+  "test/proxy/full.test.ts",
   "test/proxy/browser.test.ts",
+  "test/commands/connect.test.ts",
   "test/key/memory.test.ts",
+  "test/lockdown/kernel.test.ts",
   "test/lockdown/host.test.ts",
 ];
+
+/** `--fast` leaves out what takes long, and the two longest waits. */
+const SLOW_BY_NATURE = [...WAITING.slice(0, 2), ...LONG];
 
 const words = process.argv.slice(2);
 const flag = words[0]?.startsWith("--") ? words.shift() : undefined;
@@ -33,36 +42,60 @@ if (flag !== undefined && flag !== "--fast" && flag !== "--slow") throw new Erro
 
 const all = [...new Bun.Glob(flag === "--slow" ? "test/slow/*.slow.ts" : "test/*/*.test.ts").scanSync(".")];
 const files = (words.length > 0 ? words : all)
-  .filter((file) => flag !== "--fast" || !LONG.includes(file))
+  .filter((file) => flag !== "--fast" || !SLOW_BY_NATURE.includes(file))
   .sort();
 
 const directory = mkdtempSync(join(tmpdir(), "responses-api-proxy-run-"));
 // Copies of the program, shared by all test files (harness/copies.ts). Other users reach them.
 const copies = mkdtempSync("/tmp/responses-api-proxy-test-");
 chmodSync(copies, 0o755);
-const [junit, timings] = [join(directory, "junit.xml"), join(directory, "timings.json")];
-try {
-  // One more than there are processors, because some test is always waiting.
-  const workers = availableParallelism() + 1;
-  const parallel = [`--parallel=${workers}`, "--timeout=60000", `--timings=${timings}`];
-  // The slow tests measure as well, so they run one after the other.
-  const how = flag === "--slow" ? ["--timeout=900000"] : parallel;
-  // A worker starts the longest of its files first, an idle one the longest that is left. These are ranks, not times.
-  const rank = (file: string): number => LONG.toReversed().indexOf(file) + 2;
-  const durations = Object.fromEntries(files.map((file) => [file, 1_000 * rank(file)]));
+
+type Ran = { exitCode: number; junit: string };
+
+/** Runs these files, so many at a time; one after the other in this process if that is 0. */
+async function run(name: string, these: readonly string[], workers: number): Promise<Ran> {
+  if (these.length === 0) return { exitCode: 0, junit: "" };
+  const [junit, timings] = [join(directory, `${name}.xml`), join(directory, `${name}.json`)];
+  // A worker starts the longest of its files first, an idle one the longest that is left. These are ranks, not times: first the lists above,
+  // then the largest files.
+  const rank = (file: string): number =>
+    1_000_000 * (1 + [...WAITING, ...LONG].toReversed().indexOf(file)) + statSync(file).size;
+  const durations = Object.fromEntries(these.map((file) => [file, rank(file)]));
   writeFileSync(timings, JSON.stringify({ version: 1, files: durations }));
+  const parallel = [`--parallel=${workers}`, "--timeout=60000", `--timings=${timings}`];
+  const how = workers === 0 ? ["--timeout=900000"] : parallel;
   const reporter = ["--reporter=junit", `--reporter-outfile=${junit}`];
   const tests = Bun.spawn(
-    [process.execPath, "test", ...how, ...reporter, ...files.map((file) => `./${file}`)],
+    [process.execPath, "test", ...how, ...reporter, ...these.map((file) => `./${file}`)],
     {
       stdio: ["ignore", "inherit", "inherit"],
       env: { ...process.env, TEST_COPIES: copies },
     },
   );
   await tests.exited;
-  const report = readReport(readFileSync(junit, "utf8"), files);
+  return { exitCode: tests.exitCode ?? 1, junit: readFileSync(junit, "utf8") };
+}
+
+try {
+  const waits = (file: string): boolean => WAITING.includes(file);
+  const runs =
+    // The slow tests measure as well, so they run one after the other.
+    flag === "--slow"
+      ? [run("slow", files, 0)]
+      : [
+          run("waiting", files.filter(waits), 2),
+          // One more than there are processors, because some test is always waiting.
+          run(
+            "others",
+            files.filter((file) => !waits(file)),
+            availableParallelism() + 1,
+          ),
+        ];
+  const ran = await Promise.all(runs);
+  const report = readReport(ran.map(({ junit }) => junit).join("\n"), files);
   console.log(`\n${[...showReport(report)].join("\n")}`);
-  process.exitCode = tests.exitCode === 0 && report.failed > 0 ? 1 : (tests.exitCode ?? 1);
+  const exitCode = Math.max(...ran.map(({ exitCode }) => exitCode));
+  process.exitCode = exitCode === 0 && report.failed > 0 ? 1 : exitCode;
 } finally {
   for (const made of [directory, copies]) rmSync(made, { recursive: true });
 }
