@@ -377,7 +377,7 @@ describe("what keeps the proxy from starting, in the words of the start", () => 
       1,
       new RegExp(`^cannot write --server-info '.*': the directory ${directory} is user ${ALICE}'s$`),
     );
-    await expectStarts({ args: [...args, `--user=${ALICE}`] });
+    await expectStarts({ binary: reachableBinary(UNREADABLE), args: [...args, `--user=${ALICE}`] });
   });
 
   test.skipIf(lacks("root"))("a file that the user of --user cannot execute (needs root)", async () => {

@@ -4,6 +4,8 @@ import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 
 const PAGE_BYTES = 4096;
 const CHUNK_PAGES = 1024;
+/** One for all: there are thousands of runs, and to make a new one for each takes longer than to read them. */
+const chunk = Buffer.alloc(CHUNK_PAGES * PAGE_BYTES);
 
 type Found = {
   /** Copies of the text in the whole memory. */
@@ -80,7 +82,6 @@ function* presentRuns(pagemap: number, { start, end }: Mapping): Generator<{ sta
 }
 
 function countIn(mem: number, run: { start: number; end: number }, needle: Buffer): number {
-  const chunk = Buffer.alloc(CHUNK_PAGES * PAGE_BYTES);
   let copies = 0;
   let kept = 0;
   for (let at = run.start; at < run.end;) {

@@ -66,7 +66,9 @@ const AS_ORDINARY: [name: string, way: Way][] = [
 ];
 
 /** Started by root, the program keeps no group; started by an ordinary tester, it keeps the tester's groups. */
-const GROUPS = isRoot ? "" : /^Groups:\t(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))![1]!;
+const GROUPS = isRoot
+  ? ""
+  : /^Groups:\t(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))![1]!.trimStart();
 const GID = isRoot ? ORDINARY : process.getgid!();
 
 function expectClosed(_name: string, { binary, launcher = [], args = [], capabilities }: Way): void {
@@ -161,6 +163,7 @@ describe("an attacker who has taken the process over", () => {
     const build = [process.execPath, "build", "test/harness/forbidden.ts", ...FLAGS, ...defines];
     const { exitCode } = Bun.spawnSync([...build, `--outfile=${binary}`]);
     expect(exitCode).toBe(0);
+    chmodSync(binary, UNREADABLE);
     chownSync(writable, ORDINARY, GID);
     const user = isRoot ? [`--user=${ORDINARY}`] : [];
     const isOnPort = flag === "--port";
