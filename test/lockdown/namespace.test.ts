@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { compare } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
-import { installedBinary, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
+import { Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { ALICE, as, BOB, reachableBinary, runAs } from "../harness/users.ts";
 
 const UNSHARE = ["unshare", "--user", "--map-current-user"];
