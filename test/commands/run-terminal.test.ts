@@ -56,7 +56,7 @@ class Shell {
   /** Runs a line to its end, and returns what it wrote. */
   async line(text: string): Promise<string> {
     this.type(`${text}\n`);
-    const seen = await this.until(new RegExp(`\\n[^\\n]*${PROMPT}$`));
+    const seen = await this.until(new RegExp(`\\n[^\\n]*${PROMPT}`));
     return seen.replaceAll("\r", "");
   }
 
@@ -118,12 +118,12 @@ describe.skipIf(lacks("bash"))("in a terminal (needs bash)", () => {
     shell.type(`${RUN} sh -c 'echo up; read x; stty size; exit 4'\n`);
     await shell.until(/\nup\r\n/);
     shell.type("\x1a");
-    await shell.until(/Stopped[^]*ready> $/);
+    await shell.until(/Stopped[^]*ready> /);
     shell.resize(111, 44);
     shell.type("fg\n");
     await shell.until(/fg\r\n/);
     shell.type("\n");
-    expect(await shell.until(/\d+ \d+\r\n[^]*ready> $/)).toMatch(/44 111\r\n/);
+    expect(await shell.until(/\d+ \d+\r\n[^]*ready> /)).toMatch(/44 111\r\n/);
     expect(await shell.line('echo "code $?"')).toContain("code 4");
     await gone(shell);
   });
