@@ -1,8 +1,8 @@
 // Raw arguments → the flags that were given, each known and given once. options.ts checks their values.
 
 import { EXIT, PIPE_IT_IN, UserError } from "../base/errors.ts";
+import { fromElsewhere, isKeyFlag, nearest } from "./advice/nearest.ts";
 import { type CommandName, COMMANDS, FLAGS, isCommand, PUBLIC_COMMANDS, REPEATABLE } from "./flags.ts";
-import { fromElsewhere, isKeyFlag, nearest } from "./nearest.ts";
 
 export type Flag = keyof typeof FLAGS;
 

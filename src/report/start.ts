@@ -2,8 +2,8 @@
 
 import * as terminal from "../base/terminal.ts";
 import { addressesOf, type Listening } from "../files/server-info.ts";
+import { likelyMistakes } from "../input/advice/mistakes.ts";
 import { type Environment, trustVariables } from "../input/environment.ts";
-import { likelyMistakes } from "../input/mistakes.ts";
 import type { Options } from "../input/options.ts";
 import { addressOf } from "../input/upstream-url.ts";
 import type { Protection } from "../lockdown/protections.ts";

@@ -4,9 +4,9 @@
 
 import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
 import * as terminal from "../../base/terminal.ts";
+import { likelyMistakes } from "../../input/advice/mistakes.ts";
 import { type Environment, trustVariables } from "../../input/environment.ts";
 import { cannotListen } from "../../input/listening.ts";
-import { likelyMistakes } from "../../input/mistakes.ts";
 import type { Options } from "../../input/options.ts";
 import type { Protection } from "../../lockdown/protections.ts";
 import { isReexeced } from "../../lockdown/reexec.ts";

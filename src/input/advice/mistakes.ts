@@ -1,11 +1,11 @@
 // Options and variables that keep nothing from starting, and that the user has hardly meant.
 
-import { SystemCallError } from "../../native/ffi/libc.ts";
-import { O_NONBLOCK, O_RDONLY, openErrno } from "../../native/files/files.ts";
-import * as terminal from "../base/terminal.ts";
-import { type Environment, unusedProxyVariables } from "./environment.ts";
-import type { Options } from "./options.ts";
-import { isLoopback, likelierUpstream } from "./upstream-url.ts";
+import { SystemCallError } from "../../../native/ffi/libc.ts";
+import { O_NONBLOCK, O_RDONLY, openErrno } from "../../../native/files/files.ts";
+import * as terminal from "../../base/terminal.ts";
+import { type Environment, unusedProxyVariables } from "../environment.ts";
+import type { Options } from "../options.ts";
+import { isLoopback, likelierUpstream } from "../upstream-url.ts";
 
 /** Tells which proxy variables are not used. Names only, because a value may be a password. */
 export function reportUnusedProxyVariables({ upstreamUrl }: Options, environment: Environment): void {
