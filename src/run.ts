@@ -9,6 +9,7 @@ import { writeServerInfo } from "./files/server-info.ts";
 import type { Environment } from "./input/environment.ts";
 import type { Options } from "./input/options.ts";
 import { PARENT, STARTER } from "./input/starter.ts";
+import { keyCredential } from "./key/credential.ts";
 import { readKeyFromStandardInput } from "./key/key.ts";
 import { refuseGaps, secondStart } from "./lockdown/starts.ts";
 import { Upstream } from "./proxy/upstream.ts";
@@ -46,11 +47,11 @@ export async function run(options: Options, environment: Environment): Promise<v
 
   // fetch's thread is started while the key is awaited, and before listening: started later, with no descriptor left, it would end the program.
   const thread = Upstream.startThread();
-  const authorization = await readKeyFromStandardInput(keyPages, ending.signal);
+  const authorization = await readKeyFromStandardInput(keyPages, ending.signal, { isRequestToken: false });
   replaceByNullDevice(0);
   terminal.silenceRuntime();
 
-  const upstream = new Upstream(options, authorization);
+  const upstream = new Upstream(options, keyCredential(authorization));
   const journal = new Journal(await openDump(options));
   await thread;
   const askedToEnd = (inFlight: number): void => ending.end("GET /shutdown", inFlight);

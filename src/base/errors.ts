@@ -30,6 +30,9 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 export const PIPE_IT_IN =
   "pipe the key in: printenv OPENAI_API_KEY | env -u OPENAI_API_KEY responses-api-proxy";
 
+/** What to do if GitHub gives a workflow no token. */
+export const ID_TOKEN_PERMISSION = "in GitHub Actions the job needs permissions: id-token: write";
+
 /** An error for a person: lower case, no full stop, nothing from standard input, a header or a body. */
 export class UserError extends Error {
   constructor(

@@ -10,6 +10,7 @@ export const UPSTREAM_CODES = [
   "upstream_timeout",
   "upstream_failed",
   "overloaded",
+  "no_token",
 ] as const;
 
 export type UpstreamCode = (typeof UPSTREAM_CODES)[number];
@@ -17,11 +18,13 @@ export type UpstreamCode = (typeof UPSTREAM_CODES)[number];
 /** What a client hears: the status, the `code` of the error's body, what happened, and what became of the request. */
 type Fault = { status: number; code: UpstreamCode; what: string; request: string };
 
-/** The fault behind the reason of a failed fetch (`error.code`). */
-export function faultFor(reason: string): Fault {
-  for (const [reasons, status, code, what, request] of FAULTS)
+/** The fault behind the reason of a failed fetch (`error.code`), of the upstream's or of another host's. */
+export function faultFor(reason: string, host = "the upstream"): Fault {
+  for (const [reasons, status, code, words, request] of FAULTS) {
+    const what = words.replaceAll("the upstream", host);
     if (reasons.test(reason)) return { status, code, what: `${what} (${reason})`, request };
-  const what = `the exchange with the upstream failed (${reason})`;
+  }
+  const what = `the exchange with ${host} failed (${reason})`;
   return { status: 502, code: "upstream_failed", what, request: MAY_HAVE_REACHED };
 }
 
@@ -66,6 +69,8 @@ const FAULTS: [reasons: RegExp, status: number, code: UpstreamCode, what: string
     "no file descriptor is left for a connection to the upstream",
     "nothing was sent, try again later",
   ],
+  // The proxy's own name for it (proxy/upstream.ts).
+  [/^NoToken$/, 503, "no_token", "no access token is left", "nothing was sent, try again later"],
   // Everything else in TLS: no common version, a server that asks for a client certificate, an invalid record, also on a connection that
   // has carried requests.
   [/^EPROTO$/, 502, "upstream_tls", "the TLS connection to the upstream failed", MAY_HAVE_REACHED],

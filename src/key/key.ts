@@ -1,72 +1,50 @@
-// Everything secret: reads the key, and holds the one value that is made of it.
+// Reads the key, or GitHub's request token in place of one.
 //
 // TAKE CARE WHEN CHANGING THIS FILE. What must stay true:
 // - read(2) puts the key straight into the pages for it (locked, undumped, fenced), never into a stream or a Buffer pool.
-// - Exactly one string is made of it, the header value. The pages are wiped on every path, errors included.
-// - No message, no error and no value that can be printed contains a byte of what was read.
-//
-// NOT protected by this file: the string lies in the engine's heap, and `fetch` copies it for every request. mlockall(2) keeps those copies
-// from the swap device, and PR_SET_DUMPABLE keeps them from other processes (lockdown/starts.ts).
+// - Exactly one string is made of a key, the header value (authorization.ts). The pages are wiped on every path, errors included.
+// - A request token stays in its pages; they are wiped if it cannot be used.
+// - No message and no error contains a byte of what was read.
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { isReadableWithin, isTerminal, readInto } from "../../native/files/descriptors.ts";
 import type { SecretPages } from "../../native/process/memory.ts";
-import { PIPE_IT_IN, UserError } from "../base/errors.ts";
+import { ID_TOKEN_PERMISSION, PIPE_IT_IN, UserError } from "../base/errors.ts";
+import { Authorization, PREFIX, textIn } from "./authorization.ts";
 
-const PREFIX = "Bearer ";
 const LF = 0x0a;
 const CR = 0x0d;
-const EQUALS = 0x3d;
-const MIN_PART_BYTES = 16;
 
-const NOTHING_CAME = [
-  "nothing came before the first newline: is OPENAI_API_KEY set and exported here, or the file empty?",
-  "in GitHub Actions a pull request from a fork gets no secrets",
-];
+/** What is read, in words, and what to do if it does not come. */
+export type Wanted = Readonly<{
+  name: string;
+  /** Whether it is used so seldom that no string of it is kept. */
+  staysInPages: boolean;
+  pipeIn: string;
+  nothingCame: readonly string[];
+}>;
 
-/** The value of the proxy's `Authorization` field. It shows as `[redacted]` if it is printed by accident. */
-export class Authorization {
-  readonly #value: string;
+const KEY: Wanted = {
+  name: "key",
+  staysInPages: false,
+  pipeIn: PIPE_IT_IN,
+  nothingCame: [
+    "nothing came before the first newline: is OPENAI_API_KEY set and exported here, or the file empty?",
+    "in GitHub Actions a pull request from a fork gets no secrets",
+  ],
+};
 
-  constructor(value: string) {
-    this.#value = value;
-  }
-
-  /** `Bearer <key>`, for the request to the upstream and for nothing else. */
-  exposeForUpstream(): string {
-    return this.#value;
-  }
-
-  /**
-   * The names of the variables whose value has the key in it, of an environment as execve(2) takes it: `NAME=value`, each ended by a NUL. A
-   * key of less than 16 bytes must be the whole value: it could be part of others by chance. No string is made of the values.
-   */
-  namesOfVariablesWithKey(environment: Buffer): string[] {
-    const key = Buffer.from(this.#value.slice(PREFIX.length), "latin1");
-    const names: string[] = [];
-    for (let start = 0, end = 0; (end = environment.indexOf(0, start)) !== -1; start = end + 1) {
-      const equals = environment.indexOf(EQUALS, start);
-      if (equals === -1 || equals >= end) continue;
-      const value = environment.subarray(equals + 1, end);
-      if (key.length < MIN_PART_BYTES ? value.equals(key) : value.includes(key))
-        names.push(environment.toString("latin1", start, equals));
-    }
-    key.fill(0);
-    return names;
-  }
-
-  toString(): string {
-    return "[redacted]";
-  }
-
-  toJSON(): string {
-    return "[redacted]";
-  }
-
-  [Symbol.for("nodejs.util.inspect.custom")](): string {
-    return "[redacted]";
-  }
-}
+/** With --github-oidc: what GitHub takes for an ID token, for as long as the job runs. */
+const REQUEST_TOKEN: Wanted = {
+  name: "request token",
+  staysInPages: true,
+  pipeIn:
+    "pipe it in: printenv ACTIONS_ID_TOKEN_REQUEST_TOKEN | env -u ACTIONS_ID_TOKEN_REQUEST_TOKEN responses-api-proxy --github-oidc …",
+  nothingCame: [
+    "nothing came before the first newline: is ACTIONS_ID_TOKEN_REQUEST_TOKEN set and exported here, or the file empty?",
+    ID_TOKEN_PERMISSION,
+  ],
+};
 
 /** Reads into the space and returns the number of bytes, 0 at the end; read(2) in the program. */
 type ReadSome = (space: Uint8Array) => number | Promise<number>;
@@ -82,43 +60,55 @@ const WAIT_MS = 100;
 export function readKeyFromStandardInput(
   pages: SecretPages,
   signal: () => string | undefined,
+  { isRequestToken }: { isRequestToken: boolean },
 ): Promise<Authorization> {
-  return readKey(pages, async (space) => {
+  const wanted = isRequestToken ? REQUEST_TOKEN : KEY;
+  const readSome: ReadSome = async (space) => {
     if (isTerminal(0))
-      throw new UserError("standard input is a terminal, and a key must not be typed", undefined, [
-        PIPE_IT_IN,
+      throw new UserError(`standard input is a terminal, and a ${wanted.name} must not be typed`, undefined, [
+        wanted.pipeIn,
       ]);
     while (!isReadableWithin(0, WAIT_MS)) {
       // Lets the signal handlers run.
       await Bun.sleep(0);
-      if (signal() !== undefined) throw new UserError(`${signal()} came before the key`);
+      if (signal() !== undefined) throw new UserError(`${signal()} came before the ${wanted.name}`);
     }
     try {
       return readInto(0, space);
     } catch (error) {
       if (!(error instanceof SystemCallError)) throw error;
-      throw new UserError(`standard input cannot be read (${error.message})`, undefined, [PIPE_IT_IN]);
+      throw new UserError(`standard input cannot be read (${error.message})`, undefined, [wanted.pipeIn]);
     }
-  });
+  };
+  return readKey(pages, readSome, wanted);
 }
 
 /** Reads up to the first LF or the end, and makes the header value. Rejects with UserError, and with what `readSome` throws. */
-export async function readKey(pages: SecretPages, readSome: ReadSome): Promise<Authorization> {
+export async function readKey(
+  pages: SecretPages,
+  readSome: ReadSome,
+  wanted: Wanted = KEY,
+): Promise<Authorization> {
+  let isKept = false;
   try {
-    const end = await readLine(pages.bytes, readSome);
-    return new Authorization(Buffer.from(pages.bytes.buffer, 0, end).toString("latin1"));
+    const end = await readLine(pages.bytes, readSome, wanted);
+    isKept = wanted.staysInPages;
+    return isKept ? new Authorization(pages, end) : new Authorization(textIn(pages, end));
   } finally {
-    pages.wipe();
+    if (!isKept) pages.wipe();
   }
 }
 
 /** Puts `Bearer <key>` at the start of `bytes` and returns where it ends, which is in their first half. Throws UserError. */
-async function readLine(bytes: Uint8Array, readSome: ReadSome): Promise<number> {
+async function readLine(bytes: Uint8Array, readSome: ReadSome, wanted: Wanted): Promise<number> {
+  const { name, pipeIn, nothingCame } = wanted;
   const most = bytes.length / 2;
+  const tooLong = () =>
+    new UserError(`the ${name} is longer than ${most - PREFIX.length} bytes`, undefined, [pipeIn]);
   bytes.set(Buffer.from(PREFIX));
   let end = PREFIX.length;
   for (;;) {
-    if (end === bytes.length) throw tooLong(most);
+    if (end === bytes.length) throw tooLong();
     const count = await readSome(bytes.subarray(end));
     const lineFeed = bytes.subarray(end, end + count).indexOf(LF);
     if (lineFeed !== -1) {
@@ -129,19 +119,20 @@ async function readLine(bytes: Uint8Array, readSome: ReadSome): Promise<number> 
     if (count === 0) break;
   }
   while (end > PREFIX.length && bytes[end - 1] === CR) end--;
-  if (end === PREFIX.length) throw new UserError("standard input has no key in it", undefined, NOTHING_CAME);
-  if (end > most) throw tooLong(most);
+  if (end === PREFIX.length)
+    throw new UserError(`standard input has no ${name} in it`, undefined, nothingCame);
+  if (end > most) throw tooLong();
   if (!isToken68(bytes.subarray(PREFIX.length, end))) {
-    throw new UserError("the key contains a character that no key has", undefined, [
-      "a key consists of letters, digits and - . _ ~ + / with = at its end (RFC 6750 b64token)",
+    throw new UserError(`the ${name} contains a character that no ${name} has`, undefined, [
+      `a ${name} consists of letters, digits and - . _ ~ + / with = at its end (RFC 6750 b64token)`,
       "quotes, blanks, variable names and the word Bearer are often left in by mistake; what was read is not shown",
     ]);
   }
   return end;
 }
 
-/** RFC 6750 §2.1: b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"=" */
-function isToken68(key: Uint8Array): boolean {
+/** Whether it can be sent as a bearer token (RFC 6750 §2.1): b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"=" */
+export function isToken68(key: Uint8Array): boolean {
   let length = key.length;
   while (length > 0 && key[length - 1] === 0x3d) length--;
   if (length === 0) return false;
@@ -149,7 +140,3 @@ function isToken68(key: Uint8Array): boolean {
 }
 
 const TOKEN68 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/";
-
-function tooLong(most: number): UserError {
-  return new UserError(`the key is longer than ${most - PREFIX.length} bytes`, undefined, [PIPE_IT_IN]);
-}

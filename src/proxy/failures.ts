@@ -37,9 +37,10 @@ export function failedExchange(error: unknown, journal: Journal, signal?: AbortS
   journal.fail();
   const { status, code, message } = explain(error);
   const answer = errorResponse(status, code, message);
-  if (code === "overloaded") {
+  if (status === 503) {
     answer.headers.set("retry-after", "1");
-    warnOfFull();
+    // That no token is left is told once, where it is renewed.
+    if (code === "overloaded") warnOfFull();
   } else {
     const more = DOCTOR_CAN_TELL.includes(code) ? " (responses-api-proxy doctor says more)" : "";
     terminal.error(`exchange failed: ${message}${more}`, { event: "failure", status, code });

@@ -24,7 +24,7 @@ export async function forward(
     refuseUnreadable(answer);
     toClient(answer.headers);
     journal.answered(answer.status);
-    tellTrouble(answer.status);
+    tellTrouble(answer.status, upstream.holds);
     if (exchange !== undefined) return exchange.watch(answer, request.signal);
     // Returned as it is, not rebuilt: so it keeps back-pressure, and breaks off if the upstream does.
     return answer;

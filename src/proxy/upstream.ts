@@ -1,17 +1,20 @@
-// The one place that requests go to, and the only holder of the key: one URL, one header value, one set of fetch options.
+// The one place that requests go to: one URL, one header value, one set of fetch options. Nothing else asks for that value, but for the exchange
+// that tokens come from.
 
 import type { Options } from "../input/options.ts";
 import { fetchSettings } from "../input/upstream-url.ts";
-import type { Authorization } from "../key/key.ts";
+import type { Credential } from "../key/credential.ts";
+import { UpstreamFault } from "./failures.ts";
 import { toUpstream } from "./headers.ts";
+import type { Refusal } from "./policy.ts";
 
 export class Upstream {
-  readonly #authorization: Authorization;
+  readonly #credential: Credential;
   readonly #url: string;
   readonly #settings: ReturnType<typeof fetchSettings>;
 
-  constructor({ upstreamUrl }: Pick<Options, "upstreamUrl">, authorization: Authorization) {
-    this.#authorization = authorization;
+  constructor({ upstreamUrl }: Pick<Options, "upstreamUrl">, credential: Credential) {
+    this.#credential = credential;
     this.#url = upstreamUrl.href;
     this.#settings = fetchSettings(upstreamUrl);
   }
@@ -24,14 +27,44 @@ export class Upstream {
     await fetch("http://localhost/", { unix: "/dev/null/nowhere" }).catch(() => {});
   }
 
+  /** What the proxy holds: a key or an access token. */
+  get holds(): Credential["kind"] {
+    return this.#credential.kind;
+  }
+
+  /** Why no request can be sent now; undefined if one can. It waits for no token. */
+  refuseWithoutToken(): Refusal | undefined {
+    if (this.#credential.present() !== undefined) return undefined;
+    const seconds = this.#credential.retryAfterSeconds();
+    return { ...NO_TOKEN, headers: { "retry-after": String(seconds) } };
+  }
+
   /**
    * Sends a client's request, once, with the proxy's Authorization in place of the client's. Resolves with the head of the answer; rejects
    * with what fetch rejects with.
    */
-  send(client: Headers, body: Uint8Array | ReadableStream | null, signal: AbortSignal): Promise<Response> {
+  async send(
+    client: Headers,
+    body: Uint8Array | ReadableStream | null,
+    signal: AbortSignal,
+  ): Promise<Response> {
+    const authorization = this.#credential.present();
+    // It can have ended since the request was let in, while the client sent the body.
+    if (authorization === undefined) throw new UpstreamFault("NoToken");
     const headers = toUpstream(client);
     // Last, so that no Connection field can name it away.
-    headers.set("authorization", this.#authorization.exposeForUpstream());
-    return fetch(this.#url, { ...this.#settings, method: "POST", headers, body, signal } as RequestInit);
+    headers.set("authorization", authorization.exposeForUpstream());
+    const settings = { ...this.#settings, method: "POST", headers, body, signal };
+    const answer = await fetch(this.#url, settings as RequestInit);
+    // Passed on all the same: nothing is ever sent twice.
+    if (answer.status === 401) this.#credential.refused(authorization);
+    return answer;
   }
 }
+
+const NO_TOKEN: Refusal = {
+  status: 503,
+  code: "no_token",
+  message:
+    "refused by responses-api-proxy: no access token is left, and none could be got yet; try again later",
+};

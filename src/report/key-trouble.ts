@@ -7,14 +7,20 @@ import * as terminal from "../base/terminal.ts";
 
 const WARN_EVERY_MS = 60_000;
 
-const TROUBLES: Record<number, { meaning: string; isTimeToWarn: () => boolean }> = {
-  401: { meaning: "the upstream does not accept the key", isTimeToWarn: onceIn(WARN_EVERY_MS) },
-  403: { meaning: "the upstream does not allow this with the key", isTimeToWarn: onceIn(WARN_EVERY_MS) },
-  429: { meaning: "the upstream's limit is reached", isTimeToWarn: onceIn(WARN_EVERY_MS) },
+const TROUBLES: Record<number, { meaning: (held: string) => string; isTimeToWarn: () => boolean }> = {
+  401: {
+    meaning: (held) => `the upstream does not accept the ${held}`,
+    isTimeToWarn: onceIn(WARN_EVERY_MS),
+  },
+  403: {
+    meaning: (held) => `the upstream does not allow this with the ${held}`,
+    isTimeToWarn: onceIn(WARN_EVERY_MS),
+  },
+  429: { meaning: () => "the upstream's limit is reached", isTimeToWarn: onceIn(WARN_EVERY_MS) },
 };
 
-/** Warns if the status is one of these, once a minute for each. */
-export function tellTrouble(status: number): void {
+/** Warns if the status is one of these, once a minute for each. `held` is what the proxy holds, in words. */
+export function tellTrouble(status: number, held: string): void {
   const trouble = TROUBLES[status];
-  if (trouble?.isTimeToWarn()) terminal.warning(`${trouble.meaning} (${status})`);
+  if (trouble?.isTimeToWarn()) terminal.warning(`${trouble.meaning(held)} (${status})`);
 }

@@ -68,7 +68,7 @@ export function listen(
       if (refusal !== undefined) return refused(request, refusal);
       const caller = callers.admit(request, server);
       if ("code" in caller) return refused(request, caller);
-      const overspent = budget.admit(inFlight);
+      const overspent = upstream.refuseWithoutToken() ?? budget.admit(inFlight);
       if (overspent !== undefined) return refused(request, { ...overspent, by: caller.by });
       // Not for a refused request: a web page could put off the closing of idle connections.
       noteRequest();

@@ -66,8 +66,8 @@ const WRONG: Wrong[] = [
     "the client's Authorization stays",
     ["request"],
     "src/proxy/upstream.ts",
-    'headers.set("authorization", this.#authorization.exposeForUpstream());',
-    'if (!headers.has("authorization")) headers.set("authorization", this.#authorization.exposeForUpstream());',
+    'headers.set("authorization", authorization.exposeForUpstream());',
+    'if (!headers.has("authorization")) headers.set("authorization", authorization.exposeForUpstream());',
     /Authorization that is not the proxy's/,
   ],
   [
@@ -138,8 +138,8 @@ const WRONG: Wrong[] = [
     "answers repeat the key",
     ANSWERS,
     "src/proxy/upstream.ts",
-    'return fetch(this.#url, { ...this.#settings, method: "POST", headers, body, signal } as RequestInit);',
-    'return fetch(this.#url, { ...this.#settings, method: "POST", headers, body, signal } as RequestInit).then((answer) => { answer.headers.set("x-sent", headers.get("authorization")!); return answer; });',
+    "    return answer;\n",
+    '    answer.headers.set("x-sent", headers.get("authorization")!);\n    return answer;\n',
     /the key is in an answer/,
   ],
 ];

@@ -7,7 +7,8 @@ import { inspect } from "node:util";
 
 import { ptr } from "../../native/ffi/libc.ts";
 import { SecretPages } from "../../native/process/memory.ts";
-import { Authorization, readKey } from "../../src/key/key.ts";
+import { Authorization } from "../../src/key/authorization.ts";
+import { readKey } from "../../src/key/key.ts";
 import { until } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
 import { Pipe } from "../harness/pipe.ts";

@@ -38,7 +38,7 @@ describe("in one place only", () => {
     ],
     ["fetch", /(?<![.\w])fetch\(/, ["src/commands/doctor/upstream.ts", "src/proxy/upstream.ts"]],
     ["Bun.serve", /\bBun\.serve\(/, ["src/server/bun-serve.ts"]],
-    ["the key's value", /\bexposeForUpstream\(\)/, ["src/key/key.ts", "src/proxy/upstream.ts"]],
+    ["the key's value", /\bexposeForUpstream\(\)/, ["src/key/authorization.ts", "src/proxy/upstream.ts"]],
     ["process.env", /\bprocess\.env\b/, ["src/main.ts"]],
     ["process.arch", /\bprocess\.arch\b|\bos\.arch\b/, ["native/ffi/architecture.ts"]],
     ["execve", /\blibc\.execve\b/, ["native/process/process.ts"]],
