@@ -1,6 +1,6 @@
 // Raw arguments → the flags that were given, each known and given once. options.ts checks their values.
 
-import { EXIT, PIPE_IT_IN, UserError } from "../base/errors.ts";
+import { EXIT, ID_TOKEN_PERMISSION, PIPE_IT_IN, UserError } from "../base/errors.ts";
 import { fromElsewhere, isKeyFlag, nearest } from "./advice/nearest.ts";
 import { type CommandName, COMMANDS, FLAGS, isCommand, PUBLIC_COMMANDS, REPEATABLE } from "./flags.ts";
 
@@ -102,7 +102,11 @@ function readSwitch(name: string, inlineValue: string | undefined): true {
 }
 
 function readValue(name: string, value: string | undefined): string {
-  if (value === undefined || value === "") throw usageError(`--${name} needs a value`);
+  if (value === undefined || value === "")
+    throw usageError(
+      `--${name} needs a value`,
+      name === "github-oidc-request-url" ? [ID_TOKEN_PERMISSION] : [],
+    );
   return value;
 }
 

@@ -2,6 +2,8 @@
 
 import type { ArgsDef } from "citty";
 
+import { OIDC_FLAGS } from "./oidc/flags.ts";
+
 /** Every flag, with the sentence that --help shows. */
 export const FLAGS = {
   port: { type: "string", valueHint: "PORT", description: "Port on 127.0.0.1 (default: 0, a free one)" },
@@ -41,6 +43,7 @@ export const FLAGS = {
     valueHint: "FILE",
     description: "Read the key there, not from standard input",
   },
+  ...OIDC_FLAGS,
   "http-shutdown": { type: "boolean", description: "Let any client end the proxy with GET /shutdown" },
   "upstream-url": {
     type: "string",

@@ -3,6 +3,7 @@
 import { LOG_LEVELS, type LogLevel } from "../base/terminal.ts";
 import { type Given, quote, readFlags, usageError } from "./arguments.ts";
 import type { FLAGS } from "./flags.ts";
+import { type GitHubOidc, oidcArguments, parseGitHubOidc } from "./oidc/options.ts";
 import { DEFAULT_UPSTREAM_URL, parseUpstreamUrl, portOf } from "./upstream-url.ts";
 import {
   parseDuration,
@@ -37,6 +38,8 @@ export type Options = Readonly<{
   serverInfo: string | undefined;
   /** Absolute path of the file the key is read from, in place of standard input. */
   keyFile: string | undefined;
+  /** Where tokens in place of a key come from. */
+  githubOidc: GitHubOidc | undefined;
   /** Whether `GET /shutdown` ends the program. */
   httpShutdown: boolean;
   upstreamUrl: URL;
@@ -92,6 +95,7 @@ export function optionsFrom(given: Omit<Given<typeof FLAGS>, "help" | "version">
         : parseDuration("lifetime", given.lifetime, MAX_LIFETIME_HOURS),
     serverInfo: parseWritten("server-info", given["server-info"]),
     keyFile: parsePath("key-file", given["key-file"]),
+    githubOidc: parseGitHubOidc(given),
     httpShutdown: given["http-shutdown"] === true,
     upstreamUrl: parseUpstreamUrl(given["upstream-url"] ?? DEFAULT_UPSTREAM_URL, insecureUpstream),
     insecureUpstream,
@@ -150,6 +154,7 @@ export function toArguments(options: Options): string[] {
   return [
     ...Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}=${value}`])),
     ...options.allowUsers.map((user) => `--allow-user=${user}`),
+    ...oidcArguments(options.githubOidc),
     ...Object.entries(switches).flatMap(([name, isOn]) => (isOn ? [`--${name}`] : [])),
   ];
 }

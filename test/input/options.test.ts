@@ -20,6 +20,7 @@ const DEFAULTS = {
   lifetimeMs: undefined,
   serverInfo: undefined,
   keyFile: undefined,
+  githubOidc: undefined,
   httpShutdown: false,
   upstreamUrl: new URL("https://api.openai.com/v1/responses"),
   insecureUpstream: false,

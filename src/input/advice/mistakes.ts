@@ -4,12 +4,13 @@ import { SystemCallError } from "../../../native/ffi/libc.ts";
 import { O_NONBLOCK, O_RDONLY, openErrno } from "../../../native/files/files.ts";
 import * as terminal from "../../base/terminal.ts";
 import { type Environment, unusedProxyVariables } from "../environment.ts";
+import { destinations } from "../oidc/options.ts";
 import type { Options } from "../options.ts";
 import { isLoopback, likelierUpstream } from "../upstream-url.ts";
 
 /** Tells which proxy variables are not used. Names only, because a value may be a password. */
-export function reportUnusedProxyVariables({ upstreamUrl }: Options, environment: Environment): void {
-  const ignored = isLoopback(upstreamUrl) ? [] : unusedProxyVariables(environment);
+export function reportUnusedProxyVariables(options: Options, environment: Environment): void {
+  const ignored = destinations(options).every(isLoopback) ? [] : unusedProxyVariables(environment);
   if (ignored.length === 0) return;
   const text = `not used: ${ignored.join(", ")}; of the proxy variables only HTTPS_PROXY and NO_PROXY are`;
   terminal.info(text, { event: "environment", ignored });
