@@ -9,8 +9,10 @@ import { writeServerInfo } from "./files/server-info.ts";
 import type { Environment } from "./input/environment.ts";
 import type { Options } from "./input/options.ts";
 import { PARENT, STARTER } from "./input/starter.ts";
+import type { Authorization } from "./key/authorization.ts";
 import { keyCredential } from "./key/credential.ts";
 import { readKeyFromStandardInput } from "./key/key.ts";
+import type { Renewal } from "./key/oidc/renewal.ts";
 import { refuseGaps, secondStart } from "./lockdown/starts.ts";
 import { Upstream } from "./proxy/upstream.ts";
 import type { Dump } from "./report/dump.ts";
@@ -47,13 +49,15 @@ export async function run(options: Options, environment: Environment): Promise<v
 
   // fetch's thread is started while the key is awaited, and before listening: started later, with no descriptor left, it would end the program.
   const thread = Upstream.startThread();
-  const authorization = await readKeyFromStandardInput(keyPages, ending.signal, { isRequestToken: false });
+  const isRequestToken = options.githubOidc !== undefined;
+  const authorization = await readKeyFromStandardInput(keyPages, ending.signal, { isRequestToken });
   replaceByNullDevice(0);
   terminal.silenceRuntime();
 
-  const upstream = new Upstream(options, keyCredential(authorization));
   const journal = new Journal(await openDump(options));
   await thread;
+  const tokens = await openTokens(options, authorization, ending);
+  const upstream = new Upstream(options, tokens ?? keyCredential(authorization));
   const askedToEnd = (inFlight: number): void => ending.end("GET /shutdown", inFlight);
   const server = listen(options, early, upstream, journal, askedToEnd);
   turnAwayWhenFull(server);
@@ -61,6 +65,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   const info = options.serverInfo === undefined ? undefined : writeServerInfo(options.serverInfo, where);
   process.on("exit", () => info?.remove());
   reportStart(where, options, environment, protections);
+  tokens?.reportStart();
   manager.ready(where);
   if (options.logFile !== undefined || options.background) terminal.leaveStandardError();
   starter?.ready(where, early.token?.exposeForClient(), (block) =>
@@ -79,6 +84,17 @@ export async function run(options: Options, environment: Environment): Promise<v
   const isShown = options.logFile === undefined && terminal.shows("info");
   const totals = isShown || !terminal.shows("warn") ? undefined : journal.totals().text;
   starter?.ended({ unasked: cause === "--lifetime", totals });
+}
+
+/** With --github-oidc: access tokens, the first of which is there, and which authorize in place of a key. */
+async function openTokens(
+  { githubOidc }: Options,
+  requestToken: Authorization,
+  { asked }: Endings,
+): Promise<Renewal | undefined> {
+  if (githubOidc === undefined) return undefined;
+  const { firstToken } = await import("./key/oidc/first-token.ts");
+  return await firstToken(githubOidc, requestToken, asked);
 }
 
 /** The dump, if --dump-dir was given. */

@@ -7,6 +7,7 @@ import { landlockAbi, probeLandlock, restrict } from "../../native/sandbox/landl
 import { installFilter } from "../../native/sandbox/seccomp.ts";
 import { dirname } from "../base/paths.ts";
 import type { Environment } from "../input/environment.ts";
+import { destinations } from "../input/oidc/options.ts";
 import type { Options } from "../input/options.ts";
 import { isLoopback, portOf } from "../input/upstream-url.ts";
 import type { Gap, Protection } from "./protections.ts";
@@ -24,7 +25,8 @@ const EXECUTABLES = [
 
 /**
  * Restricts the process to what the proxy needs (landlock(7)): writing in the directories of --server-info, --client-token, --socket and --dump-dir, executing its own
- * file, connecting to the ports of the upstream, its HTTPS proxy and DNS, binding its port; no signals and abstract sockets to others.
+ * file, connecting to the ports of the upstream, of the hosts that tokens come from, of the HTTPS proxy and DNS, binding its port; no signals and
+ * abstract sockets to others.
  * Reading is not restricted, nor are addresses: Landlock knows ports only. Does nothing if the kernel refuses; `checkLandlock` says what holds.
  * `image` is the descriptor of the copy to be executed, if there is one.
  */
@@ -42,8 +44,8 @@ export function restrictAccess(options: Options, environment: Environment, image
       executables: [...EXECUTABLES, ...(image === undefined ? [] : [`/proc/self/fd/${image}`])],
       connectPorts: [
         DNS_PORT,
-        portOf(options.upstreamUrl),
-        ...httpsProxyPorts(options.upstreamUrl, environment),
+        ...destinations(options).map(portOf),
+        ...httpsProxyPorts(destinations(options), environment),
       ],
       bindPorts: options.port === undefined ? [] : [options.port],
     });
@@ -145,8 +147,8 @@ function attempt(step: () => void): boolean {
   }
 }
 
-function httpsProxyPorts(upstreamUrl: URL, environment: Environment): number[] {
-  if (isLoopback(upstreamUrl)) return [];
+function httpsProxyPorts(urls: readonly URL[], environment: Environment): number[] {
+  if (urls.every(isLoopback)) return [];
   const proxies = [environment["HTTPS_PROXY"], environment["https_proxy"]];
   return proxies.flatMap((proxy) => {
     const url = URL.parse(proxy ?? "");

@@ -17,7 +17,7 @@ export function inNamespace(prepare: string): string[] {
   return ["unshare", "--mount", "sh", "-ec", `${prepare}\nexec "$0" "$@"`];
 }
 
-type Found = { id: string; status: string; found: string; advice: string | null };
+export type Found = { id: string; status: string; found: string; advice: string | null };
 export type Report = {
   version: string;
   uid: number;

@@ -36,9 +36,17 @@ describe("in one place only", () => {
       /\bwriteSync\([12d]|\bconsole\.|process\.(stdout|stderr)|createConsola\(/,
       ["src/base/terminal.ts"],
     ],
-    ["fetch", /(?<![.\w])fetch\(/, ["src/commands/doctor/upstream.ts", "src/proxy/upstream.ts"]],
+    [
+      "fetch",
+      /(?<![.\w])fetch\(/,
+      ["src/commands/doctor/upstream.ts", "src/key/oidc/ask.ts", "src/proxy/upstream.ts"],
+    ],
     ["Bun.serve", /\bBun\.serve\(/, ["src/server/bun-serve.ts"]],
-    ["the key's value", /\bexposeForUpstream\(\)/, ["src/key/authorization.ts", "src/proxy/upstream.ts"]],
+    [
+      "the key's value",
+      /\bexposeForUpstream\(\)/,
+      ["src/key/authorization.ts", "src/key/oidc/exchange.ts", "src/proxy/upstream.ts"],
+    ],
     ["process.env", /\bprocess\.env\b/, ["src/main.ts"]],
     ["process.arch", /\bprocess\.arch\b|\bos\.arch\b/, ["native/ffi/architecture.ts"]],
     ["execve", /\blibc\.execve\b/, ["native/process/process.ts"]],
@@ -114,7 +122,7 @@ describe("dependencies point one way", () => {
     walk("src/main.ts", []);
   });
 
-  test("each start of the proxy loads no module of Node's, and no subcommand", () => {
+  test("each start of the proxy loads no module of Node's, no subcommand, and nothing of tokens", () => {
     const loaded = new Set(["src/main.ts"]);
     for (const file of loaded) {
       for (const next of filesAmong(file, staticImports(file))) loaded.add(next);
@@ -124,6 +132,7 @@ describe("dependencies point one way", () => {
       [...loaded].filter((file) => staticImports(file).some((path) => path.startsWith("node:"))),
     ).toEqual([]);
     expect([...loaded].filter((file) => /\/(commands|doctor|status|wait)\.ts$/.test(file))).toEqual([]);
+    expect([...loaded].filter((file) => file.startsWith("src/key/oidc/"))).toEqual([]);
   });
 
   test("the only dependencies are citty and consola", () => {
