@@ -9,10 +9,13 @@ import { readReport, showReport } from "./harness/report.ts";
 
 /**
  * The files that mostly wait: for silences, and for lifetimes to end. They run beside the others and take next to no processor time, two at
- * a time: the first takes 35 s, the others as long together.
+ * a time: the first takes 35 s, the next two 25 to 35 s.
  */
 const WAITING = [
   "test/proxy/quiet.test.ts",
+  "test/oidc/renewal.test.ts",
+  "test/oidc/first-token.test.ts",
+  "test/oidc/oidc-secrecy.test.ts",
   "test/proxy/upstream.test.ts",
   "test/proxy/budget.test.ts",
   "test/commands/doctor-upstream.test.ts",
@@ -30,11 +33,12 @@ const LONG = [
   "test/commands/connect.test.ts",
   "test/key/memory.test.ts",
   "test/lockdown/kernel.test.ts",
+  "test/oidc/oidc-memory.test.ts",
   "test/lockdown/host.test.ts",
 ];
 
-/** `--fast` leaves out what takes long, and the two longest waits. */
-const SLOW_BY_NATURE = [...WAITING.slice(0, 2), ...LONG];
+/** `--fast` leaves out what takes long, and the longest waits. */
+const SLOW_BY_NATURE = [...WAITING.slice(0, 5), ...LONG];
 
 const words = process.argv.slice(2);
 const flag = words[0]?.startsWith("--") ? words.shift() : undefined;

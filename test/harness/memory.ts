@@ -18,12 +18,21 @@ type Mapping = { start: number; end: number; locked: boolean };
 
 /** Counts the copies of `text` in the process's memory. */
 export function scanMemory(pid: number, text: string): Found {
+  return scan(pid, text, mappings(pid));
+}
+
+/** Counts the copies of `text` in the process's pages for secrets: those that core files leave out. */
+export function scanSecretPages(pid: number, text: string): number {
+  return scan(pid, text, mappings(pid, "dd")).copies;
+}
+
+function scan(pid: number, text: string, where: readonly Mapping[]): Found {
   const needle = Buffer.from(text, "latin1");
   const found: Found = { copies: 0, unlocked: 0 };
   const mem = openSync(`/proc/${pid}/mem`, "r");
   const pagemap = openSync(`/proc/${pid}/pagemap`, "r");
   try {
-    for (const mapping of mappings(pid)) {
+    for (const mapping of where) {
       let copies = 0;
       for (const run of presentRuns(pagemap, mapping)) copies += countIn(mem, run, needle);
       found.copies += copies;
@@ -48,8 +57,9 @@ function smapsBlocks(pid: number): string[] {
   return readFileSync(`/proc/${pid}/smaps`, "latin1").split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
 }
 
-function mappings(pid: number): Mapping[] {
-  return smapsBlocks(pid)
+/** Those that are in memory and can be read; with the flag, if one is given. */
+function mappings(pid: number, flag?: string): Mapping[] {
+  return (flag === undefined ? smapsBlocks(pid) : mappingsWithFlags(pid, flag))
     .filter(
       (block) =>
         / r/.test(block) && !/Rss: +0 kB/.test(block) && !/\[v(var|syscall|var_vclock)\]/.test(block),
