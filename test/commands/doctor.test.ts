@@ -14,6 +14,7 @@ import { dirname, join } from "node:path";
 
 import { version } from "../../package.json";
 import { FLAGS } from "../../src/input/flags.ts";
+import { OIDC_FLAGS } from "../../src/input/oidc/flags.ts";
 import { inNamespace, onKernel, reasonsIn, reasonsOf, type Report } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
 import {
@@ -650,8 +651,8 @@ describe("what is left as it was", () => {
       [`--log-file=${join(directory, "log")}`, "--exit-with-parent"],
     ].flat();
     const names = new Set(flags.map((flag) => /^--([a-z-]+)/.exec(flag)![1]!));
-    // Root's only, and in the tests above; and what refuses the file of a proxy that is running.
-    const others = ["user", "help", "version", "background"];
+    // Root's only, and in the tests above; what refuses the file of a proxy that is running; and those of tokens, which are no key (test/oidc).
+    const others = ["user", "help", "version", "background", ...Object.keys(OIDC_FLAGS)];
     expect([...names, ...others].sort()).toEqual(Object.keys(FLAGS).sort());
     const { stdout, stderr, exitCode } = await runProgram({ binary, args: ["doctor", "--json", ...flags] });
     // As a start would say.

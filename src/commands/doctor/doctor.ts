@@ -12,7 +12,7 @@ import type { Protection } from "../../lockdown/protections.ts";
 import { isReexeced } from "../../lockdown/reexec.ts";
 import { firstStart, secondStart } from "../../lockdown/starts.ts";
 import { type Check, conclude, toJson, toLines } from "./report.ts";
-import { checkUpstream } from "./upstream.ts";
+import { checkHosts } from "./upstream.ts";
 
 /**
  * Returns 0 if the proxy would start (with --strict, if that is among the options) and reach its upstream, else 1. Throws UserError if the
@@ -28,7 +28,7 @@ export async function doctor(options: Options, json: boolean, environment: Envir
       ...protections.map(checkOf),
       ...(options.port === undefined ? [] : [checkPort(options.port)]),
       ...checkEnvironment(options, environment),
-      await checkUpstream(options.upstreamUrl),
+      ...(await checkHosts(options)),
     ];
   });
   const report = { upstreamUrl: options.upstreamUrl, uid: process.geteuid!(), checks };

@@ -11,7 +11,7 @@ type Status = "ok" | "warning" | "fatal";
 
 export type Check = Readonly<{
   /** `start`: a step that ends the start. The others stand for themselves. */
-  id: ProtectionId | "start" | "port" | "environment" | "options" | "upstream";
+  id: ProtectionId | "start" | "port" | "environment" | "options" | "id-token" | "access-token" | "upstream";
   status: Status;
   found: string;
   /** What to do about it; undefined if there is nothing to do. */
