@@ -11,6 +11,7 @@ import { lacks } from "../harness/needs.ts";
 import { readFailures } from "../harness/report.ts";
 import { mutate, type Mutation, testFile } from "./mutation.ts";
 import native from "./native.ts";
+import oidc from "./oidc.ts";
 import src from "./src.ts";
 
 /** A test that takes longer has failed, unless the whole file is slow by nature. */
@@ -18,7 +19,7 @@ const TIMEOUT_MS = 60_000;
 const SLOW_TIMEOUT_MS = 900_000;
 
 const filters = process.argv.slice(2);
-const chosen = [...native, ...src].filter(
+const chosen = [...native, ...src, ...oidc].filter(
   ({ file, promise }) =>
     filters.length === 0 || filters.some((part) => file.includes(part) || promise.includes(part)),
 );

@@ -321,15 +321,29 @@ const MUTATIONS: ByFile = {
   "src/proxy/upstream.ts": [
     {
       promise: "the upstream gets the key and not the client's Authorization",
-      from: 'headers.set("authorization", this.#authorization.exposeForUpstream());',
-      to: 'if (!headers.has("authorization")) headers.set("authorization", this.#authorization.exposeForUpstream());',
+      from: 'headers.set("authorization", authorization.exposeForUpstream());',
+      to: 'if (!headers.has("authorization")) headers.set("authorization", authorization.exposeForUpstream());',
       tests: ["answers", "requests"],
     },
     {
       promise: "no Connection field can name the key away",
-      from: "return fetch(this.#url, { ...this.#settings,",
-      to: 'for (const name of client.get("connection")?.split(",") ?? []) headers.delete(name.trim());\nreturn fetch(this.#url, { ...this.#settings,',
+      from: "const settings = { ...this.#settings,",
+      to: 'for (const name of client.get("connection")?.split(",") ?? []) headers.delete(name.trim());\nconst settings = { ...this.#settings,',
       tests: ["answers", "requests"],
+    },
+    {
+      promise: "a token that ends while a client sends is not sent",
+      from: 'if (authorization === undefined) throw new UpstreamFault("NoToken");',
+      to: "",
+      tests: ["renewal"],
+      only: "no token is left",
+    },
+    {
+      promise: "a token that is refused is renewed, at 401 alone",
+      from: "if (answer.status === 401)",
+      to: "if (answer.status >= 401)",
+      tests: ["renewal"],
+      only: "401",
     },
     {
       promise: "the upstream is asked with the settings of fetch",
@@ -378,8 +392,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "what may not pass is not counted as spent",
-      from: '      const caller = callers.admit(request, server);\n      if ("code" in caller) return refused(request, caller);\n      const overspent = budget.admit(inFlight);\n      if (overspent !== undefined) return refused(request, { ...overspent, by: caller.by });',
-      to: '      const overspent = budget.admit(inFlight);\n      if (overspent !== undefined) return refused(request, overspent);\n      const caller = callers.admit(request, server);\n      if ("code" in caller) return refused(request, caller);',
+      from: '      const caller = callers.admit(request, server);\n      if ("code" in caller) return refused(request, caller);\n      const overspent = upstream.refuseWithoutToken() ?? budget.admit(inFlight);\n      if (overspent !== undefined) return refused(request, { ...overspent, by: caller.by });',
+      to: '      const overspent = upstream.refuseWithoutToken() ?? budget.admit(inFlight);\n      if (overspent !== undefined) return refused(request, overspent);\n      const caller = callers.admit(request, server);\n      if ("code" in caller) return refused(request, caller);',
       tests: ["budget"],
       only: "nor",
     },
@@ -471,7 +485,7 @@ const MUTATIONS: ByFile = {
       known: "another thread must be faster by microseconds: seen in 2 of 60 starts on a busy machine",
     },
   ],
-  "src/key/key.ts": [
+  "src/key/authorization.ts": [
     {
       promise: "a key of a few characters is not looked for in values",
       from: "key.length < MIN_PART_BYTES",
@@ -504,11 +518,26 @@ const MUTATIONS: ByFile = {
       tests: ["key"],
     },
     {
+      promise: "a token's pages are wiped with it",
+      from: "    pages?.wipe();\n",
+      to: "",
+      tests: ["oidc-memory"],
+    },
+  ],
+  "src/key/key.ts": [
+    {
       promise: "the pages are wiped on every path",
-      from: "  } finally {\n    pages.wipe();\n  }",
-      to: "  } finally {\n    void pages;\n  }",
+      from: "if (!isKept) pages.wipe();",
+      to: "void pages;",
       tests: ["key", "memory"],
       only: "wiped|idle",
+    },
+    {
+      promise: "a request token stays in its pages",
+      from: "  staysInPages: true,",
+      to: "  staysInPages: false,",
+      tests: ["oidc-memory"],
+      only: "idle",
     },
     {
       promise: "no key is typed into a terminal",
@@ -525,7 +554,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a key that is too long is not cut",
-      from: "  if (end > most) throw tooLong(most);\n",
+      from: "  if (end > most) throw tooLong();\n",
       to: "",
       tests: ["key"],
     },
@@ -1032,6 +1061,20 @@ const MUTATIONS: ByFile = {
       to: "connectPorts: [\n        ...Array(65536).keys(),\n        DNS_PORT,",
       tests: ["sandbox"],
       only: "taken the process over",
+    },
+    {
+      promise: "the ports of the hosts that tokens come from can be connected to",
+      from: "...destinations(options).map(portOf),",
+      to: "portOf(options.upstreamUrl),",
+      tests: ["oidc-hosts"],
+      only: "sandbox",
+    },
+    {
+      promise: "the HTTPS proxy's port can be connected to for each host that is not on loopback",
+      from: "if (urls.every(isLoopback)) return [];",
+      to: "if (isLoopback(urls[0]!)) return [];",
+      tests: ["oidc-hosts"],
+      only: "HTTPS_PROXY",
     },
     {
       promise: "only the proxy's port can be bound",

@@ -5,9 +5,10 @@ import { readFileSync } from "node:fs";
 
 import { mutate, type Mutation, testFile } from "../mutations/mutation.ts";
 import native from "../mutations/native.ts";
+import oidc from "../mutations/oidc.ts";
 import src from "../mutations/src.ts";
 
-const ALL: readonly Mutation[] = [...native, ...src];
+const ALL: readonly Mutation[] = [...native, ...src, ...oidc];
 
 describe("mutations", () => {
   test("each stands in its file exactly once, and changes it", () => {
@@ -69,8 +70,16 @@ describe("mutations", () => {
       "src/files/server-info.ts",
       "src/input/environment.ts",
       "src/input/upstream-url.ts",
+      "src/input/oidc/options.ts",
+      "src/key/authorization.ts",
       "src/key/client-token.ts",
       "src/key/key.ts",
+      "src/key/oidc/acceptance.ts",
+      "src/key/oidc/ask.ts",
+      "src/key/oidc/exchange.ts",
+      "src/key/oidc/first-token.ts",
+      "src/key/oidc/members.ts",
+      "src/key/oidc/renewal.ts",
       "src/lockdown/file.ts",
       "src/lockdown/memory-lock.ts",
       "src/lockdown/reexec.ts",
