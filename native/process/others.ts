@@ -2,11 +2,13 @@
 
 import { check, libc, type Pointer, toArrayBuffer } from "../ffi/libc.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
-import { readText } from "../files/files.ts";
+import { readText, readTextIfThere } from "../files/files.ts";
 
 const SIG_DFL = 0n;
-/** Those that the runtime ignores, which programs that are executed later would inherit (signal(7)). */
-const IGNORED_BY_RUNTIME = { SIGPIPE: 13, SIGXFSZ: 25 };
+const SIG_IGN = 1n;
+/** Those whose effect the runtime changes, so that it does not show what the caller gave (signal(7)). */
+const CHANGED_BY_RUNTIME = { SIGPIPE: 13, SIGCHLD: 17, SIGXFSZ: 25 };
+type ChangedByRuntime = keyof typeof CHANGED_BY_RUNTIME;
 /** Fields of /proc/PID/stat behind the name, which may have blanks in it (proc_pid_stat(5)). */
 const FIELDS_BEFORE = 2;
 const ARGUMENTS = { from: 48, to: 49 };
@@ -18,15 +20,24 @@ export function openProcess(pid: number): number {
   return check("pidfd_open", libc.syscall(number, BigInt(pid), 0n, 0n, 0n, 0n, 0n));
 }
 
-/** Sends a signal to the process. Does nothing if it has ended, or if this process may not (pidfd_send_signal(2)). */
-export function signalProcess(pidfd: number, signal: number): void {
+/** Sends a signal to the process. Returns whether it was sent: not if it has ended, or if this process may not (pidfd_send_signal(2)). */
+export function signalProcess(pidfd: number, signal: number): boolean {
   const number = BigInt(syscallNumber("pidfd_send_signal")!);
-  libc.syscall(number, BigInt(pidfd), BigInt(signal), 0n, 0n, 0n, 0n);
+  return Number(libc.syscall(number, BigInt(pidfd), BigInt(signal), 0n, 0n, 0n, 0n)) === 0;
 }
 
-/** Gives the signals that the runtime ignores their default effect again. */
-export function resetIgnoredSignals(): void {
-  for (const signal of Object.values(IGNORED_BY_RUNTIME)) libc.signal(signal, SIG_DFL);
+/** Gives signals their default effect again. */
+export function resetSignals(names: readonly ChangedByRuntime[]): void {
+  for (const name of names) libc.signal(CHANGED_BY_RUNTIME[name], SIG_DFL);
+}
+
+/** Gives the signals that the runtime has changed the effect they have in the process `pid`, from which this one has probably inherited: ignored or not. */
+export function takeSignalsFrom(pid: number): void {
+  const ignored = BigInt(
+    `0x${/^SigIgn:\t(\w+)$/m.exec(readTextIfThere(`/proc/${pid}/status`) ?? "")?.[1] ?? "0"}`,
+  );
+  for (const signal of Object.values(CHANGED_BY_RUNTIME))
+    libc.signal(signal, (ignored >> BigInt(signal - 1)) & 1n ? SIG_IGN : SIG_DFL);
 }
 
 /** What the process was started with, as bytes in latin1: arguments and environment need not be text. */

@@ -11,8 +11,8 @@ export type Ready = {
   socket: string | undefined;
   /** The client token, if there is one. */
   token: string | undefined;
-  /** Variables of the starter's environment whose value has the key in it. */
-  withKey: string[];
+  /** Which entries of the starter's environment have the key in them, by their place. */
+  withKey: number[];
 };
 
 /** The last message from the proxy. */

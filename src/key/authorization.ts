@@ -39,21 +39,20 @@ export class Authorization {
   }
 
   /**
-   * The names of the variables whose value has the key in it, of an environment as execve(2) takes it: `NAME=value`, each ended by a NUL. A
-   * key of less than 16 bytes must be the whole value: it could be part of others by chance. No string is made of the values.
+   * Which entries of an environment have the key in them, by their place: it is as execve(2) takes it, each entry ended by a NUL. A key of less
+   * than 16 bytes must be the whole value: it could be part of others by chance. No string is made of the entries.
    */
-  namesOfVariablesWithKey(environment: Buffer): string[] {
+  entriesWithKey(environment: Buffer): number[] {
     const key = Buffer.from(this.exposeForUpstream().slice(PREFIX.length), "latin1");
-    const names: string[] = [];
-    for (let start = 0, end = 0; (end = environment.indexOf(0, start)) !== -1; start = end + 1) {
-      const equals = environment.indexOf(EQUALS, start);
-      if (equals === -1 || equals >= end) continue;
-      const value = environment.subarray(equals + 1, end);
-      if (key.length < MIN_PART_BYTES ? value.equals(key) : value.includes(key))
-        names.push(environment.toString("latin1", start, equals));
+    const found: number[] = [];
+    let place = 0;
+    for (let start = 0, end = 0; (end = environment.indexOf(0, start)) !== -1; start = end + 1, place++) {
+      const entry = environment.subarray(start, end);
+      const value = entry.subarray(entry.indexOf(EQUALS) + 1);
+      if (key.length < MIN_PART_BYTES ? value.equals(key) : entry.includes(key)) found.push(place);
     }
     key.fill(0);
-    return names;
+    return found;
   }
 
   toString(): string {

@@ -30,22 +30,22 @@ export class Starter {
   }
 
   /**
-   * Connections are accepted. `namesWithKey` returns the names of the variables in an environment that give the key away; the environment is
-   * wiped afterwards. Throws UserError if the starter is gone.
+   * Connections are accepted. `entriesWithKey` returns which entries of an environment give the key away; the environment is wiped
+   * afterwards. Throws UserError if the starter is gone.
    */
   ready(
     { port, socket }: Listening,
     token: string | undefined,
-    namesWithKey: (environment: Buffer) => string[],
+    entriesWithKey: (environment: Buffer) => number[],
   ): void {
     const environment = readToEnd();
-    const withKey = namesWithKey(environment);
+    const withKey = entriesWithKey(environment);
     environment.fill(0);
     const ready: Ready = { port, socket, token, withKey };
     try {
       writeAll(CHANNEL, Buffer.from(JSON.stringify(ready)));
     } catch {
-      throw new UserError("the process that started it is gone");
+      throw new UserError("the process that started it cannot be told, or is gone");
     }
     if (!this.isRun) replaceByNullDevice(CHANNEL);
   }
