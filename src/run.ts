@@ -8,7 +8,7 @@ import { openLogFile } from "./files/log-file.ts";
 import { writeServerInfo } from "./files/server-info.ts";
 import type { Environment } from "./input/environment.ts";
 import type { Options } from "./input/options.ts";
-import { PARENT, STARTER } from "./input/starter.ts";
+import { PARENT } from "./input/starter.ts";
 import type { Authorization } from "./key/authorization.ts";
 import { keyCredential } from "./key/credential.ts";
 import { readKeyFromStandardInput } from "./key/key.ts";
@@ -68,9 +68,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   tokens?.reportStart();
   manager.ready(where);
   if (options.logFile !== undefined || options.background) terminal.leaveStandardError();
-  starter?.ready(where, early.token?.exposeForClient(), (block) =>
-    authorization.namesOfVariablesWithKey(block),
-  );
+  starter?.ready(where, early.token?.exposeForClient(), (block) => authorization.entriesWithKey(block));
   reportAtSignal(journal);
   if (options.lifetimeMs !== undefined) endAfter(options.lifetimeMs, () => ending.end("--lifetime"));
   const { cause, inFlight } = await ending.asked;
@@ -113,20 +111,19 @@ function reportAtSignal(journal: Journal): void {
   process.on("SIGUSR1", () => journal.reportTotals("so far"));
 }
 
-const LOOK_FOR_PARENT_EVERY_MS = 1000;
+const LOOK_FOR_PARENT_EVERY_MS = 5000;
 
 /**
  * Ends the program when its parent has ended. The kernel sends SIGUSR2, which secondStart asks for, when the thread that started this process
  * ends: others of the parent may go on. It sends none if the parent had become another user; then a timer sees it. Returns a function that looks
  * once, for a parent that ended before secondStart asked.
  */
-function endWithParent({ [PARENT]: parent, [STARTER]: starter }: Environment, end: () => void): () => void {
+function endWithParent({ [PARENT]: parent }: Environment, end: () => void): () => void {
   const look = (): void => {
     if (parent !== String(parentPid())) end();
   };
   process.on("SIGUSR2", look);
-  // `run` leaves a process that sees it.
-  if (starter === undefined) setInterval(look, LOOK_FOR_PARENT_EVERY_MS).unref();
+  setInterval(look, LOOK_FOR_PARENT_EVERY_MS).unref();
   return look;
 }
 

@@ -14,6 +14,12 @@ export async function startInBackground(options: Options, environment: Environme
   makeUndumpable();
   const launched = await launch({ starter: "background", options, environment, variables: [] });
   if (typeof launched === "number") return launched as ExitCode;
-  terminal.output(addressesOf(launched.ready)[0]!);
+  try {
+    terminal.output(addressesOf(launched.ready)[0]!);
+  } catch (error) {
+    // A start that fails leaves no proxy.
+    process.kill(launched.pid, "SIGTERM");
+    throw error;
+  }
   return EXIT.clean;
 }

@@ -7,6 +7,11 @@ import { basename, dirname } from "../base/paths.ts";
 import { rootAndSelf, strangerAt } from "./owners.ts";
 
 const MODE = 0o600;
+const WORDS: Readonly<Record<string, string>> = {
+  ELOOP: "it is a symlink",
+  EISDIR: "it is a directory",
+  ENXIO: "it is a FIFO",
+};
 
 /**
  * Opens the file for appending; creates it if it is missing. Throws UserError if it is no plain file, or if it, or a directory or symlink on
@@ -40,7 +45,7 @@ export function openLogFile(path: string): number {
     if (error instanceof UserError) throw error;
     const cause = causeOf(error);
     throw refuse(
-      cause === "ELOOP" ? "it is a symlink" : cause,
+      WORDS[cause] ?? cause,
       ...(cause === "EACCES" ? ["the user the proxy runs as must be able to write there"] : []),
       ...(cause === "ENOENT" ? [`create its directory first: mkdir -p '${dirname(path)}'`] : []),
     );

@@ -16,6 +16,7 @@ import {
   SIGUSR2,
 } from "../../native/process/process.ts";
 import { EXIT, UserError } from "../base/errors.ts";
+import * as terminal from "../base/terminal.ts";
 import { openKeyFile } from "../files/key-file.ts";
 import { preparePlaces } from "../files/places.ts";
 import { noteRunningProxy, PROCESS_NAME } from "../files/server-info.ts";
@@ -37,7 +38,7 @@ import { becomeOrRefuse, userOf, verifyUser, withNumbers } from "./user.ts";
  */
 export function firstStart(words: readonly string[], given: Options, caller: Environment): never {
   // First, so that an end of the parent meanwhile is seen.
-  const environment = given.exitWithParent ? { ...caller, [PARENT]: String(parentPid()) } : caller;
+  const environment = given.exitWithParent ? { [PARENT]: parentOrRefuse(), ...caller } : caller;
   // 1. No ptrace, no /proc/PID/mem: other processes of this user could take the key's pipe, which is standard input. The execve below undoes it.
   makeUndumpable();
   // 2. What other users must read is readable, whatever the caller's umask is. The proxy has no chmod(2) left.
@@ -71,6 +72,21 @@ export function firstStart(words: readonly string[], given: Options, caller: Env
     process.chdir("/");
     executeAgain(image, [...words, ...toArguments(options)], clean);
   });
+}
+
+/** The parent's pid. `run` has said it before. Throws UserError if the parent's end cannot be seen. */
+function parentOrRefuse(): string {
+  const pid = parentPid();
+  if (pid === 0)
+    throw new UserError(
+      "--exit-with-parent: the parent is in another PID namespace, and its end is not seen here",
+    );
+  if (pid === 1)
+    terminal.warning(
+      "--exit-with-parent: the parent is process 1, or has ended: the proxy ends with process 1",
+      ["start it from the process that it is to end with"],
+    );
+  return String(pid);
 }
 
 /** What holds in the second start, and the pages for the key. */

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import {
   chmodSync,
+  existsSync,
   linkSync,
   mkdirSync,
   readdirSync,
@@ -145,6 +146,18 @@ describe("--background", () => {
     expect(JSON.parse(readFileSync(info, "utf8"))).toEqual({ port, pid });
   });
 
+  test("standard output that cannot be written: it fails, and no proxy is left", async () => {
+    const info = join(temporaryDirectory(), "info");
+    const { exitCode, stderr } = await runProgram({
+      launcher: ["sh", "-c", 'exec "$0" "$@" >/dev/full'],
+      args: ["--background", `--upstream-url=${url}`, `--server-info=${info}`],
+      input: CANARY_KEY,
+    });
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("error: standard output cannot be written (ENOSPC)\n");
+    await until(() => !existsSync(info), "the proxy to end");
+  });
+
   test("a takeover of its socket is none of that", async () => {
     const directory = temporaryDirectory();
     const [socket, info] = [join(directory, "s"), join(directory, "i")];
@@ -235,11 +248,25 @@ describe("--exit-with-parent", () => {
     await until(() => !isAlive(pid), "the proxy to end");
   });
 
+  test.skipIf(lacks("root"))("a parent outside the PID namespace is refused (needs root)", async () => {
+    const launcher = ["unshare", "--pid", "--fork", "--mount-proc"];
+    const { exitCode, stderr } = await runProgram({
+      launcher,
+      args: ["--exit-with-parent"],
+      input: CANARY_KEY,
+    });
+    expect({ exitCode, first: linesOf(stderr)[0] }).toEqual({
+      exitCode: 1,
+      first:
+        "error: --exit-with-parent: the parent is in another PID namespace, and its end is not seen here",
+    });
+  });
+
   test("without it: the proxy lives on", async () => {
     const { shell, pid } = await startUnder([], BINARY, undefined, []);
     shell.kill("SIGKILL");
-    // A second is how often a proxy looks for its parent.
-    await Bun.sleep(1200);
+    // More than how often a proxy looks for its parent.
+    await Bun.sleep(5500);
     expect(isAlive(pid)).toBe(true);
     await end(pid);
   });
@@ -273,7 +300,7 @@ describe("--log-file", () => {
   writeFileSync(join(directory, "key"), CANARY_KEY, { mode: 0o600 });
   linkSync(join(directory, "key"), join(directory, "same"));
   const REFUSED: [path: string, args: string[], why: string][] = [
-    ["dir", [], "EISDIR"],
+    ["dir", [], "it is a directory"],
     ["link", [], "it is a symlink"],
     ["no/such", [], "ENOENT"],
     ["same", [`--key-file=${directory}/key`], "--key-file leads to the same place"],
@@ -293,7 +320,7 @@ describe("--log-file", () => {
     const { exitCode, stderr } = await runProgram({ args: [`--log-file=${fifo}`], input: CANARY_KEY });
     expect({ exitCode, first: linesOf(stderr)[0] }).toEqual({
       exitCode: 1,
-      first: `error: cannot write --log-file '${fifo}': ENXIO`,
+      first: `error: cannot write --log-file '${fifo}': it is a FIFO`,
     });
   });
 

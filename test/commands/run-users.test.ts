@@ -102,7 +102,7 @@ describe.skipIf(lacks("root"))("root (needs root)", () => {
     expect(shims()).toEqual([]);
     const killed = await runScript(
       url,
-      `exec ${as(BOB).join(" ")} sh -c 'trap "echo told" TERM; echo up; sleep 1 & wait; wait; exit 5'`,
+      `exec ${as(BOB).slice(0, -3).join(" ")} sh -c 'trap "echo told" TERM; echo up; sleep 1 & wait; wait; exit 5'`,
       {
         binary,
         args: [`--user=${ALICE}`, "--lifetime=300ms"],
@@ -113,6 +113,17 @@ describe.skipIf(lacks("root"))("root (needs root)", () => {
     expect(linesOf(killed.stderr)[0]).toBe(
       "warning: the proxy ended before COMMAND, which was told by SIGTERM",
     );
+  });
+
+  test("COMMAND as another user, and the watcher killed: the proxy ends all the same", async () => {
+    const kill = `kill -KILL $(ps -o pid=,comm= --ppid $$ | awk '$2 == "responses-watch" { print $1 }')`;
+    const become = as(BOB)
+      .slice(0, -1)
+      .map((word) => `'${word}'`)
+      .join(" ");
+    const script = `sleep 0.5; ${kill}; exec ${become} 'exit 0'`;
+    const { exitCode } = await runScript(url, script, { binary, args: [`--user=${ALICE}`], env });
+    expect(exitCode).toBe(0);
   });
 
   test("a key file that only root can read", async () => {
@@ -133,7 +144,7 @@ describe.skipIf(lacks("root"))("root (needs root)", () => {
   });
 
   test("another user gets nothing out of the processes of a run", async () => {
-    const script = `for p in $(ps -o pid= --ppid $PPID) $PPID; do for f in environ mem maps fd cwd; do ${as(BOB).join(" ")} sh -c "cat /proc/$p/$f >/dev/null 2>&1 || ls /proc/$p/$f/ >/dev/null 2>&1" && echo "$p $f"; done; done; echo over`;
+    const script = `for p in $(ps -o pid= --ppid $PPID) $PPID; do for f in environ mem maps fd cwd; do ${as(BOB).slice(0, -3).join(" ")} sh -c "cat /proc/$p/$f >/dev/null 2>&1 || ls /proc/$p/$f/ >/dev/null 2>&1" && echo "$p $f"; done; done; echo over`;
     const { stdout } = await runScript(url, `sh -c '${script.replaceAll("'", "'\\''")}'`, { binary, env });
     expect(stdout).toBe("over\n");
   });

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -26,6 +27,12 @@ const TOKEN = /^[\w-]{43}$/;
 const ONCE = /^ended after \d+ s: 0 exchanges \(0 failed\), 0 refused$/;
 /** Asks the proxy with the token that COMMAND got, and prints the answer's status. */
 const ASK = `curl -s -o /dev/null -w '%{http_code} ' -H "Authorization: Bearer $OPENAI_API_KEY" -d hi "$OPENAI_BASE_URL/responses"`;
+
+/** Executes the words behind the last entry of an environment, which is NO_EQUALS, with exactly that environment. */
+const EXECVE = `my @env; push @env, $_ = shift while !@env || $env[-1] ne "NO_EQUALS";
+  my ($file, @args) = @ARGV; my $pack = sub { pack("P" x @_ . "x8", @_) };
+  my ($argv, $envp) = ($pack->($file, @args), $pack->(@env));
+  syscall(${process.arch === "x64" ? 59 : 221}, $file, $argv, $envp); die "$!"`;
 
 /** COMMAND's whole environment. */
 async function environmentOf(
@@ -95,6 +102,24 @@ describe("COMMAND's environment", () => {
     const seen = await environmentOf({ ...many, LAST: `…${CANARY_KEY}` });
     expect(seen).toMatchObject(many);
     expect(seen).not.toHaveProperty("LAST");
+  });
+
+  test("an entry that has no =, or the key in its name", async () => {
+    const { stdout } = await runProgram({
+      launcher: ["perl", "-e", EXECVE, CANARY_KEY, `${CANARY_KEY}=1`, "PATH=/usr/bin:/bin", "NO_EQUALS"],
+      args: ["run", `--upstream-url=${url}`, "--", "env"],
+      input: CANARY_KEY,
+    });
+    expect(stdout).not.toContain(CANARY_KEY);
+    expect(stdout).toContain("NO_EQUALS\n");
+  });
+
+  test("10,000 variables with the key", async () => {
+    const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`V${index}`, CANARY_KEY]));
+    const { stdout, exitCode } = await runWith(url, ["env"], { env: { ...many, LAST: "one" } });
+    expect(exitCode).toBe(0);
+    expect(stdout).not.toContain("V1");
+    expect(stdout).toContain("LAST=one\n");
   });
 
   test("a key of a few characters is taken for a key only if it is the whole value", async () => {
@@ -191,6 +216,18 @@ describe("COMMAND is what it would be without us", () => {
     ]);
     expect(behind.stdout).toBe(direct.stdout);
     expect(direct.stdout).toContain("\n0027\n200\n");
+  });
+
+  const IGNORED = ["", "PIPE", "PIPE XFSZ", "HUP INT QUIT USR1 USR2 TERM PIPE XFSZ", "CHLD"];
+  test.each(IGNORED)("signals that the caller's shell ignores: %s", async (names) => {
+    const ignore = `$SIG{$_} = "IGNORE" for qw(${names}); system(@ARGV)`;
+    const LOOK = ["grep", "SigIgn", "/proc/self/status"];
+    const launcher = ["perl", "-e", ignore];
+    const [behind, direct] = await Promise.all([
+      runWith(url, LOOK, { launcher }),
+      runProgram({ launcher, binary: LOOK[0]!, args: LOOK.slice(1) }),
+    ]);
+    expect(behind.stdout).toBe(direct.stdout);
   });
 
   test("a script without #! runs, as in a shell", async () => {
@@ -436,6 +473,32 @@ describe("refused, with no proxy left", () => {
     expect(processesOf(url)).toEqual([]);
   });
 
+  test("a proxy that cannot start, and a caller that ignores SIGCHLD", async () => {
+    const { exitCode, stderr } = await runProgram({
+      launcher: ["perl", "-e", '$SIG{CHLD} = "IGNORE"; exec @ARGV'],
+      args: ["run", "--", "true"],
+      input: "a b\n",
+    });
+    expect(exitCode).toBe(1);
+    expect(stderr).not.toContain("internal error");
+  });
+
+  test("too few descriptors: one line", async () => {
+    for (const limit of [8, 9, 10, 12, 16, 24]) {
+      const launcher = ["sh", "-c", `ulimit -n ${limit}; exec "$0" "$@"`];
+      const { exitCode, stderr } = await runProgram({
+        launcher,
+        args: ["run", "--", "true"],
+        input: CANARY_KEY,
+      });
+      expect({ limit, exitCode, first: linesOf(stderr)[0] }).toEqual({
+        limit,
+        exitCode: 1,
+        first: expect.stringMatching(/^error: (cannot start another process|the limit on open files)/),
+      });
+    }
+  });
+
   test("watch by hand", async () => {
     expect(await runProgram({ args: ["watch"] })).toMatchObject({ exitCode: 2, stdout: "" });
     expect((await runProgram({ args: ["--help"] })).stdout).not.toContain("watch");
@@ -469,6 +532,9 @@ describe("codex", () => {
     '#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\necho "$RESPONSES_API_PROXY_TOKEN" | wc -c\n',
     { mode: 0o755 },
   );
+  const place = temporaryDirectory();
+  const key = join(place, "key");
+  writeFileSync(key, CANARY_KEY, { mode: 0o600 });
   const PATH = `${bin}:${BARE_ENVIRONMENT.PATH}`;
   const run = (command: string[], { args = [] as string[], env = {} as Record<string, string> } = {}) =>
     runWith(url, command, { env: { PATH, TMPDIR: directory, ...env }, args });
@@ -482,6 +548,32 @@ describe("codex", () => {
     ["by a script", ["sh", "-c", "sh -c 'codex exec'"], ["exec"]],
     ["by its path as COMMAND", [join(bin, "codex"), "resume"], ["resume"]],
     ["by a script that puts another directory first", ["sh", "-c", "PATH=/usr/bin:$PATH; codex"], []],
+    [
+      "with a slash at the end of the shim's directory",
+      ["sh", "-c", 'PATH="${PATH%%:*}/:${PATH#*:}"; codex'],
+      [],
+    ],
+    ["in the shim's directory", ["sh", "-c", "cd ${PATH%%:*}; PATH=.:$PATH; codex"], []],
+    [
+      "by a symlink to the shim",
+      ["sh", "-c", `ln -s \${PATH%%:*}/codex ${place}/codex; PATH=${place}:$PATH; codex; rm ${place}/codex`],
+      [],
+    ],
+    [
+      "with an empty entry at the end of PATH",
+      ["sh", "-c", `cd ${bin}; PATH="\${PATH%%:*}:/usr/bin:/bin:"; codex a`],
+      ["a"],
+    ],
+    [
+      "in a run inside a run",
+      [BINARY, "run", `--key-file=${key}`, `--upstream-url=${url}`, "--", "codex", "in"],
+      ["in"],
+    ],
+    [
+      "in a script, in a run inside a run",
+      [BINARY, "run", `--key-file=${key}`, `--upstream-url=${url}`, "--", "sh", "-c", "codex in"],
+      ["in"],
+    ],
   ];
   test.each(CALLS)("%s: with the proxy as its provider", async (_what, command, words) => {
     const { stdout } = await run(command);
@@ -504,19 +596,54 @@ describe("codex", () => {
   test("a TMPDIR where others can write: said, and COMMAND starts without", async () => {
     const open = temporaryDirectory();
     chmodSync(open, 0o777);
-    const { stdout, stderr } = await run(["codex"], { env: { TMPDIR: open } });
+    const { stdout, stderr } = await run(["sh", "-c", "codex"], { env: { TMPDIR: open } });
     expect(stdout).toBe("44\n");
     expect(stderr).toContain(`others may replace what is in ${open}`);
     expect(readdirSync(open)).toEqual([]);
   });
 
-  test("a name with quotes and blanks", async () => {
-    const odd = join(directory, "a 'b' $c");
+  test("variables of any name stay as they are", async () => {
+    const names = { directory: "d", codex: "c", line: "l" };
+    writeFileSync(join(place, "codex"), `#!/bin/sh\nfor n in directory codex line; do printenv $n; done\n`, {
+      mode: 0o755,
+    });
+    const { stdout } = await run(["sh", "-c", "codex"], { env: { ...names, PATH: `${place}:${PATH}` } });
+    expect(stdout).toBe("d\nc\nl\n");
+    rmSync(join(place, "codex"));
+  });
+
+  test("a TMPDIR with a colon: said, and COMMAND starts without", async () => {
+    const odd = join(place, "a:b");
+    mkdirSync(odd);
+    const { stdout, stderr } = await run(["sh", "-c", "echo $PATH"], { env: { TMPDIR: odd } });
+    expect(stdout).toBe(`${PATH}\n`);
+    expect(stderr).toContain("a colon divides PATH");
+  });
+
+  test.skipIf(lacks("mount namespaces"))(
+    "a TMPDIR with noexec: said; codex as COMMAND needs no shim (needs mount namespaces)",
+    async () => {
+      const mounted = join(place, "noexec");
+      mkdirSync(mounted);
+      const launcher = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        `mount -t tmpfs -o noexec,mode=1777 none ${mounted} && exec "$0" "$@"`,
+      ];
+      const { stdout, stderr } = await runWith(url, ["codex"], { launcher, env: { PATH, TMPDIR: mounted } });
+      expect(stdout).toMatch(provided());
+      expect(stderr).toContain("cannot be made (EACCES)");
+    },
+  );
+
+  test("a name with quotes, blanks and umlauts", async () => {
+    const odd = join(directory, "ä 'b' $c");
     mkdirSync(odd);
     expect((await run(["sh", "-c", "codex"], { env: { TMPDIR: odd } })).stdout).toMatch(provided());
     expect(readdirSync(odd)).toEqual([]);
-    const { rmdirSync } = await import("node:fs");
-    rmdirSync(odd);
+    rmSync(odd, { recursive: true });
   });
 });
 

@@ -13,10 +13,14 @@ export const BOB = 61_235;
 /** An ordinary user: ALICE if root runs the tests, else the user who does. */
 export const ORDINARY = isRoot ? ALICE : process.getuid!();
 
-/** Returns a launcher that runs a command as that user, without privileges; empty for the current user. */
+/**
+ * Returns a launcher that runs a command as that user, without privileges; empty for the current user. setpriv(1) has its capabilities until its own
+ * execve, so a file that only root can read counts as readable there: sh, in between, has none.
+ */
 export function as(uid: number): string[] {
   if (uid === process.getuid!()) return [];
-  return ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--inh-caps=-all"];
+  const become = ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--inh-caps=-all"];
+  return [...become, "sh", "-c", 'exec "$0" "$@"'];
 }
 
 /** The mode that lets the ordinary user execute the program but not read it; root owns the file, or that user. */

@@ -20,8 +20,8 @@ const MUTATIONS: ByFile = {
   "src/commands/run/launch.ts": [
     {
       promise: "the proxy's first start has no key in its environment",
-      from: "{ ...withoutKeys(environment), [STARTER]: starter }",
-      to: "{ ...environment, [STARTER]: starter }",
+      from: "{ ...withoutKeys(environment), [STARTER]",
+      to: "{ ...environment, [STARTER]",
       tests: ["run-users"],
       known: "the first start is undumpable; withoutKeys is a second defence",
     },
@@ -40,7 +40,46 @@ const MUTATIONS: ByFile = {
       tests: ["run"],
     },
   ],
+  "src/commands/run/command.ts": [
+    {
+      promise: "a run inside a run finds the real codex",
+      from: " && !skipped(candidate)",
+      to: "",
+      tests: ["run"],
+      only: "codex",
+    },
+    {
+      promise: "COMMAND has the caller's descriptors",
+      from: "  for (const fd of inherited) keepOnExec(fd);\n",
+      to: "",
+      tests: ["run"],
+      only: "descriptors are",
+    },
+    {
+      promise: "COMMAND's signals are the caller's",
+      from: "  takeSignalsFrom(parent);\n",
+      to: "",
+      tests: ["run"],
+      only: "signals",
+    },
+  ],
+  "src/commands/background.ts": [
+    {
+      promise: "a start that fails leaves no proxy",
+      from: '    process.kill(launched.pid, "SIGTERM");\n',
+      to: "",
+      tests: ["background"],
+      only: "standard output that cannot",
+    },
+  ],
   "src/commands/run/codex.ts": [
+    {
+      promise: "no shim takes another one for the real codex",
+      from: '  [ "$responses_api_proxy_mark" = ${quoted(MARK)} ] && continue\n',
+      to: "",
+      tests: ["run"],
+      only: "codex",
+    },
     {
       promise: "a shim is not put where others can replace it",
       from: "!== undefined)\n      throw new Stranger",
@@ -1258,8 +1297,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a parent that has become another user is missed, too",
-      from: "if (starter === undefined) setInterval",
-      to: "if (starter === '') setInterval",
+      from: "  setInterval(look, LOOK_FOR_PARENT_EVERY_MS).unref();\n",
+      to: "",
       tests: ["background"],
       only: "become another user",
     },

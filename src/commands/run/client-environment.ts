@@ -29,8 +29,9 @@ export function clientEnvironment(
   { port, token, path }: { port: number; token: string; path: string | undefined },
 ): string[] {
   const values = { ...settings(port), OPENAI_API_KEY: token, RESPONSES_API_PROXY_TOKEN: token };
-  const dropped = new Set([...KEY_VARIABLES, ...withKey, ...Object.keys(values), STARTER, PARENT]);
-  const kept = caller.filter((variable) => !dropped.has(nameOf(variable)));
+  const dropped = new Set([...KEY_VARIABLES, ...Object.keys(values), STARTER, PARENT]);
+  const places = new Set(withKey);
+  const kept = caller.filter((variable, place) => !places.has(place) && !dropped.has(nameOf(variable)));
   return [
     ...kept.filter((variable) => ![...NO_PROXY, "PATH"].includes(nameOf(variable))),
     ...Object.entries(values).map(([name, value]) => `${name}=${value}`),

@@ -1,6 +1,17 @@
 // Codex ignores OPENAI_BASE_URL. So `run` puts a directory first in PATH whose `codex` executes the real one with the proxy as its provider.
 
-import { chmodSync, mkdirSync, rmdirSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  chmodSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readSync,
+  rmdirSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 
 import { Directory } from "../../../native/files/directory.ts";
 import { randomHex } from "../../../native/process/memory.ts";
@@ -33,18 +44,37 @@ export function shimPath(temporary: string | undefined): string {
   return `${resolve(temporary || "/tmp")}/${PREFIX}${randomHex(8)}`;
 }
 
-/** Creates the directory, which all users can read: COMMAND can become another one. Returns the cause if it cannot be created. */
+/** Creates the directory, which all users can read: COMMAND can become another one. Returns why it is of no use, if it is not. */
 export function makeShim(directory: string, port: number): string | undefined {
+  if (directory.includes(":")) return "a colon divides PATH";
+  const shim = `${directory}/${NAME}`;
   try {
     refuseStrangers(directory.slice(0, directory.lastIndexOf("/")));
     mkdirSync(directory, 0o700);
-    writeFileSync(`${directory}/${NAME}`, scriptFor(directory, port), { flag: "wx" });
+    writeFileSync(shim, scriptFor(port), { flag: "wx" });
     // The umask does not apply here.
-    chmodSync(`${directory}/${NAME}`, 0o755);
+    chmodSync(shim, 0o755);
     chmodSync(directory, 0o755);
+    // Not on a file system with noexec.
+    accessSync(shim, constants.X_OK);
     return undefined;
   } catch (error) {
     return error instanceof Stranger ? error.message : causeOf(error);
+  }
+}
+
+/** Whether a file is such a shim, of this or of another run. */
+export function isShim(path: string): boolean {
+  try {
+    const fd = openSync(path, "r");
+    try {
+      const start = Buffer.alloc(Buffer.byteLength(START));
+      return readSync(fd, start) === start.length && start.toString() === START;
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return false;
   }
 }
 
@@ -68,21 +98,28 @@ function refuseStrangers(parent: string): void {
   }).close();
 }
 
-/** It looks for the real codex at each call, because scripts change PATH; so no call of it leads back to itself. */
-function scriptFor(directory: string, port: number): string {
+/** The second line of every shim, by which another one knows it: a run can be inside another. */
+const MARK =
+  "# From responses-api-proxy run: executes the next codex in PATH with the proxy as its provider.";
+
+const START = `#!/bin/sh\n${MARK}\n`;
+
+/** It looks for the real codex at each call, because scripts change PATH, and takes no shim for it, its own included. */
+function scriptFor(port: number): string {
   const flags = providerFlags(port).map(quoted).join(" ");
-  return `#!/bin/sh
-# From responses-api-proxy run: executes the next codex in PATH with the proxy as its provider.
-set -f
+  return `${START}set -f
+responses_api_proxy_path=$PATH:
 IFS=:
-for directory in $PATH; do
-  codex="\${directory:-.}/codex"
-  if [ "$directory" != ${quoted(directory)} ] && [ -f "$codex" ] && [ -x "$codex" ]; then
-    unset IFS
-    exec "$codex" ${flags} "$@"
-  fi
+for responses_api_proxy_codex in $responses_api_proxy_path; do
+  unset IFS
+  responses_api_proxy_codex=\${responses_api_proxy_codex:-.}/${NAME}
+  [ -f "$responses_api_proxy_codex" ] && [ -x "$responses_api_proxy_codex" ] || continue
+  responses_api_proxy_mark=
+  { read -r responses_api_proxy_mark && read -r responses_api_proxy_mark; } <"$responses_api_proxy_codex" 2>/dev/null
+  [ "$responses_api_proxy_mark" = ${quoted(MARK)} ] && continue
+  exec "$responses_api_proxy_codex" ${flags} "$@"
 done
-echo "codex: command not found" >&2
+echo "${NAME}: command not found" >&2
 exit 127
 `;
 }

@@ -5,7 +5,7 @@ import { accessSync, constants, readdirSync, readlinkSync, statSync } from "node
 import { ENOEXEC, SystemCallError } from "../../../native/ffi/libc.ts";
 import { isTerminal, keepOnExec, replaceBy, replaceByNullDevice } from "../../../native/files/descriptors.ts";
 import { O_RDWR, open } from "../../../native/files/files.ts";
-import { resetIgnoredSignals } from "../../../native/process/others.ts";
+import { takeSignalsFrom } from "../../../native/process/others.ts";
 import { execute, lowerFileLimitTo } from "../../../native/process/process.ts";
 import { EXIT, UserError } from "../../base/errors.ts";
 import { quote } from "../../input/arguments.ts";
@@ -13,13 +13,17 @@ import { quote } from "../../input/arguments.ts";
 /** What execvp(3) and the shells take if there is no PATH. */
 const DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin";
 
-/** The file that a shell would execute. Throws UserError with exit code 127 if there is none, 126 if it is not executable. */
-export function findCommand(name: string, path: string | undefined): string {
+/** The file that a shell would execute, and that is not to be `skipped`. Throws UserError with exit code 127 if there is none, 126 if it is not executable. */
+export function findCommand(
+  name: string,
+  path: string | undefined,
+  skipped: (file: string) => boolean = () => false,
+): string {
   const candidates = name.includes("/")
     ? [name]
     : (path ?? DEFAULT_PATH).split(":").map((directory) => `${directory === "" ? "." : directory}/${name}`);
   const found = candidates.map((candidate) => ({ candidate, what: look(candidate) }));
-  const executable = found.find(({ what }) => what === "executable");
+  const executable = found.find(({ candidate, what }) => what === "executable" && !skipped(candidate));
   if (executable !== undefined) return executable.candidate;
   const shown = quote(Buffer.from(name, "latin1").toString());
   if (found.some(({ what }) => what === "file"))
@@ -59,7 +63,10 @@ export function inheritedDescriptors(): number[] {
     .map(Number)
     .filter((fd) => {
       try {
-        return fd > 2 && !/^anon_inode:|^\/proc\/\d+\/fd$/.test(readlinkSync(`/proc/self/fd/${fd}`));
+        return (
+          fd > 2 &&
+          !/^anon_inode:\[event(poll|fd)\]|^\/proc\/\d+\/fd$/.test(readlinkSync(`/proc/self/fd/${fd}`))
+        );
       } catch {
         // The one that reads the directory.
         return false;
@@ -85,7 +92,7 @@ export function executeCommand(
   variables: readonly string[],
   { parent, inherited }: { parent: number; inherited: readonly number[] },
 ): never {
-  resetIgnoredSignals();
+  takeSignalsFrom(parent);
   lowerFileLimitTo(parent);
   for (const fd of inherited) keepOnExec(fd);
   const cause = executeOrWhy(file, args, variables);

@@ -3,10 +3,12 @@
 
 import { makePipe, readOrEnd, waitForAny } from "../../../native/files/descriptors.ts";
 import { close, writeAll } from "../../../native/files/files.ts";
+import { resetSignals } from "../../../native/process/others.ts";
 import { endSending, socketPair } from "../../../native/sockets/pair.ts";
+import { causeOf, UserError } from "../../base/errors.ts";
 import type { Environment } from "../../input/environment.ts";
 import { type Options, toArguments } from "../../input/options.ts";
-import { type Ready, STARTER } from "../../input/starter.ts";
+import { PARENT, type Ready, STARTER } from "../../input/starter.ts";
 import { programWords } from "../../lockdown/reexec.ts";
 
 /** Environment variables that are known to hold a key. */
@@ -20,6 +22,8 @@ export const KEY_VARIABLES: readonly string[] = [
 const STANDARD_INPUT = 0;
 const STANDARD_ERROR = 2;
 const CHUNK_BYTES = 65_536;
+/** More than a socket takes by default. */
+const MAX_MESSAGE_BYTES = 262_144;
 /** What a shell returns for a program that a signal has ended: 128 and the signal's number. */
 const KILLED = 128;
 
@@ -62,14 +66,19 @@ export async function launch({
   environment,
   variables,
 }: Launch): Promise<Launched | number> {
-  const { own: channel, other } = socketPair();
-  const pipe = starter === "run" ? makePipe() : undefined;
+  // If the caller ignores it, the kernel forgets how children ended.
+  resetSignals(["SIGCHLD"]);
   const { keyFile } = options;
-  const child = spawnSelf(
-    [...toArguments(options), ...(keyFile === undefined ? [] : [`--key-file=${keyFile}`])],
-    [keyFile === undefined ? STANDARD_INPUT : "ignore", other, pipe?.writer ?? STANDARD_ERROR],
-    { ...withoutKeys(environment), [STARTER]: starter },
-  );
+  const [{ own: channel, other }, pipe, child] = orRefuse(() => {
+    const sockets = socketPair();
+    const errors = starter === "run" ? makePipe() : undefined;
+    const proxy = spawnSelf(
+      [...toArguments(options), ...(keyFile === undefined ? [] : [`--key-file=${keyFile}`])],
+      [keyFile === undefined ? STANDARD_INPUT : "ignore", sockets.other, errors?.writer ?? STANDARD_ERROR],
+      { ...withoutKeys(environment), [STARTER]: starter, [PARENT]: String(process.pid) },
+    );
+    return [sockets, errors, proxy];
+  });
   close(other);
   if (pipe !== undefined) close(pipe.writer);
   send(channel, variables);
@@ -78,6 +87,17 @@ export async function launch({
   const exitCode = await child.exited;
   if (pipe !== undefined) while (passOn(pipe.reader));
   return exitCode ?? KILLED;
+}
+
+/** Runs a step that takes descriptors or a process. Throws UserError. */
+export function orRefuse<T>(step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    throw new UserError(`cannot start another process (${causeOf(error)})`, undefined, [
+      "raise the limits on descriptors and processes: ulimit -n, ulimit -u",
+    ]);
+  }
 }
 
 function withoutKeys(environment: Environment): Environment {
@@ -107,7 +127,7 @@ function awaitReady(channel: number, errors: number | undefined): Ready | undefi
       continue;
     }
     if (!readable.includes(channel)) continue;
-    const space = Buffer.alloc(CHUNK_BYTES);
+    const space = Buffer.alloc(MAX_MESSAGE_BYTES);
     const count = readOrEnd(channel, space);
     return count === 0 ? undefined : (JSON.parse(space.toString("utf8", 0, count)) as Ready);
   }

@@ -13,9 +13,9 @@ import * as terminal from "../../base/terminal.ts";
 import type { Environment } from "../../input/environment.ts";
 import type { Options } from "../../input/options.ts";
 import { clientEnvironment, valueOf } from "./client-environment.ts";
-import { makeShim, providerFlags, shimPath } from "./codex.ts";
+import { isShim, makeShim, providerFlags, shimPath } from "./codex.ts";
 import { executeCommand, findCommand, giveTerminalAsInput, inheritedDescriptors } from "./command.ts";
-import { launch, type Launched, spawnSelf } from "./launch.ts";
+import { launch, type Launched, orRefuse, spawnSelf } from "./launch.ts";
 
 const STANDARD_ERROR = 2;
 const CODEX = "codex";
@@ -38,7 +38,7 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
   const command = args.slice(-words);
   const path = valueOf(variables, "PATH");
   const name = command[0]!;
-  const file = findCommand(name, path);
+  const file = findCommand(name, path, isShim);
   if (given.keyFile === undefined && isTerminal(0))
     throw new UserError("standard input is a terminal, and a key must not be typed", undefined, [
       "pipe the key in: printenv OPENAI_API_KEY | responses-api-proxy run -- COMMAND",
@@ -55,24 +55,31 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
   const launched = await launch({ starter: "run", options, environment, variables });
   if (typeof launched === "number") return launched as ExitCode;
   const { port, token } = launched.ready as { port: number; token: string };
-  const directory = shim && hasCodex(path) ? shimPath(valueOf(variables, "TMPDIR")) : undefined;
+  const directory = shim && hasCodex(path) ? shimPath(asText(valueOf(variables, "TMPDIR"))) : undefined;
   leaveWatcher(launched, options, { own, shim: directory });
   const isShimmed = directory !== undefined && isMade(directory, port);
   const clientVariables = clientEnvironment(variables, launched.ready, {
     port,
     token,
-    path: isShimmed ? directory : undefined,
+    path: isShimmed ? Buffer.from(directory).toString("latin1") : undefined,
   });
   if (given.keyFile === undefined) giveTerminalAsInput();
-  // A codex that is named by its path needs no shim.
-  if (shim && name.includes("/") && basename(name) === CODEX) command.splice(1, 0, ...providerFlags(port));
-  const shimmed = isShimmed && name === CODEX ? `${directory}/${CODEX}` : file;
-  executeCommand(shimmed, command, clientVariables, callers);
+  // The shim is for the calls that COMMAND makes.
+  if (shim && basename(name) === CODEX) command.splice(1, 0, ...providerFlags(port));
+  executeCommand(file, command, clientVariables, callers);
+}
+
+/** Text of what was bytes in latin1; undefined if it is none, or there was nothing. */
+function asText(latin1: string | undefined): string | undefined {
+  if (latin1 === undefined) return undefined;
+  const bytes = Buffer.from(latin1, "latin1");
+  const text = bytes.toString();
+  return Buffer.from(text).equals(bytes) ? text : undefined;
 }
 
 function hasCodex(path: string | undefined): boolean {
   try {
-    findCommand(CODEX, path);
+    findCommand(CODEX, path, isShim);
     return true;
   } catch {
     return false;
@@ -107,10 +114,12 @@ function leaveWatcher(
   { own, shim }: { own: number; shim: string | undefined },
 ): void {
   const words = ["watch", ...(options.logJson ? ["--log-json"] : [])];
-  spawnSelf(
-    [...words, ...(shim === undefined ? [] : [`--shim=${shim}`])],
-    ["ignore", "ignore", STANDARD_ERROR, channel, errors!, own, openProcess(pid)],
-    {},
+  orRefuse(() =>
+    spawnSelf(
+      [...words, ...(shim === undefined ? [] : [`--shim=${shim}`])],
+      ["ignore", "ignore", STANDARD_ERROR, channel, errors!, own, openProcess(pid)],
+      {},
+    ),
   );
 }
 

@@ -31,18 +31,18 @@ export function watch(shim: string | undefined): ExitCode {
       "--log-file keeps all of it",
     ]);
   write(proxy.log);
-  if (proxy.told) terminal.warning("the proxy ended before COMMAND, which was told by SIGTERM");
+  if (proxy.told !== undefined) terminal.warning(`the proxy ended before COMMAND, which was ${proxy.told}`);
   const totals = proxy.ended?.totals;
   if (totals !== undefined) terminal.info(totals, { event: "totals" });
   return EXIT.clean;
 }
 
 /** Reads what the proxy says until it and COMMAND have ended. */
-function watchBoth(): { ended: Ended | undefined; told: boolean; log: Buffer; dropped: number } {
+function watchBoth(): { ended: Ended | undefined; told: string | undefined; log: Buffer; dropped: number } {
   let log = Buffer.alloc(0);
   let dropped = 0;
   let ended: Ended | undefined;
-  let told = false;
+  let told: string | undefined;
   const open = new Set([CHANNEL, ERRORS, COMMAND, PROXY]);
   const take = (fd: number): void => {
     const space = Buffer.alloc(CHUNK_BYTES);
@@ -70,8 +70,7 @@ function watchBoth(): { ended: Ended | undefined; told: boolean; log: Buffer; dr
       open.delete(PROXY);
       // The kernel tells the proxy of COMMAND's end when its first thread has ended, and this process when its last one has.
       if (!open.has(COMMAND) || ended?.unasked === false) continue;
-      signalProcess(COMMAND, SIGTERM);
-      told = true;
+      told = signalProcess(COMMAND, SIGTERM) ? "told by SIGTERM" : "not told: it is another user's";
     }
   }
   return { ended, told, log, dropped };
