@@ -29,14 +29,14 @@ const MUTATIONS: ByFile = {
   "src/commands/run/client-environment.ts": [
     {
       promise: "the variables that are known to hold a key are dropped",
-      from: "...KEY_VARIABLES, ...withKey",
-      to: "...withKey",
+      from: "...KEY_VARIABLES, ",
+      to: "",
       tests: ["run"],
     },
     {
       promise: "variables whose value has the key in it are dropped",
-      from: "...KEY_VARIABLES, ...withKey",
-      to: "...KEY_VARIABLES",
+      from: "!places.has(place) && ",
+      to: "",
       tests: ["run"],
     },
   ],
@@ -91,8 +91,8 @@ const MUTATIONS: ByFile = {
   "src/commands/run/watch.ts": [
     {
       promise: "COMMAND is told when the proxy ends unasked",
-      from: "signalProcess(COMMAND, SIGTERM);",
-      to: "",
+      from: "signalProcess(COMMAND, SIGTERM) ?",
+      to: "String(COMMAND) !== '' ?",
       tests: ["run"],
       only: "who ends first",
     },
