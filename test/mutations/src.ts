@@ -109,6 +109,7 @@ const MUTATIONS: ByFile = {
       to: "",
       tests: ["run-users"],
       only: "COMMAND as another user",
+      known: "the proxy looks for its parent itself, every five seconds",
     },
     {
       promise: "the shim is removed",
