@@ -25,9 +25,20 @@ const PREFIX = "responses-api-proxy-";
 
 /** Codex's flags for the proxy as its provider; the token is in the environment. */
 export function providerFlags(port: number): string[] {
+  return flagsFor(baseUrlOf(port));
+}
+
+/** The same for a shell, which takes the URL from COMMAND's environment. */
+export function shellFlags(): string {
+  return flagsFor("$RESPONSES_API_PROXY_URL/v1")
+    .map((word) => (word === "-c" ? word : `"${word}"`))
+    .join(" ");
+}
+
+function flagsFor(baseUrl: string): string[] {
   const fields = [
     "name = 'OpenAI through responses-api-proxy'",
-    `base_url = '${baseUrlOf(port)}'`,
+    `base_url = '${baseUrl}'`,
     "wire_api = 'responses'",
     "env_key = 'RESPONSES_API_PROXY_TOKEN'",
   ];
@@ -45,13 +56,13 @@ export function shimPath(temporary: string | undefined): string {
 }
 
 /** Creates the directory, which all users can read: COMMAND can become another one. Returns why it is of no use, if it is not. */
-export function makeShim(directory: string, port: number): string | undefined {
+export function makeShim(directory: string): string | undefined {
   if (directory.includes(":")) return "a colon divides PATH";
   const shim = `${directory}/${NAME}`;
   try {
     refuseStrangers(directory.slice(0, directory.lastIndexOf("/")));
     mkdirSync(directory, 0o700);
-    writeFileSync(shim, scriptFor(port), { flag: "wx" });
+    writeFileSync(shim, SCRIPT, { flag: "wx" });
     // The umask does not apply here.
     chmodSync(shim, 0o755);
     chmodSync(directory, 0o755);
@@ -105,9 +116,7 @@ const MARK =
 const START = `#!/bin/sh\n${MARK}\n`;
 
 /** It looks for the real codex at each call, because scripts change PATH, and takes no shim for it, its own included. */
-function scriptFor(port: number): string {
-  const flags = providerFlags(port).map(quoted).join(" ");
-  return `${START}set -f
+const SCRIPT = `${START}set -f
 responses_api_proxy_path=$PATH:
 IFS=:
 for responses_api_proxy_codex in $responses_api_proxy_path; do
@@ -117,12 +126,11 @@ for responses_api_proxy_codex in $responses_api_proxy_path; do
   responses_api_proxy_mark=
   { read -r responses_api_proxy_mark && read -r responses_api_proxy_mark; } <"$responses_api_proxy_codex" 2>/dev/null
   [ "$responses_api_proxy_mark" = ${quoted(MARK)} ] && continue
-  exec "$responses_api_proxy_codex" ${flags} "$@"
+  exec "$responses_api_proxy_codex" ${shellFlags()} "$@"
 done
 echo "${NAME}: command not found" >&2
 exit 127
 `;
-}
 
 function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;

@@ -27,8 +27,8 @@ const MAX_MESSAGE_BYTES = 262_144;
 /** What a shell returns for a program that a signal has ended: 128 and the signal's number. */
 const KILLED = 128;
 
-export type Launched = {
-  ready: Ready;
+/** A proxy that has been started. */
+export type Started = {
   pid: number;
   /** The socket to the proxy. */
   channel: number;
@@ -42,6 +42,8 @@ type Launch = {
   environment: Environment;
   /** `NAME=value` each, in latin1: those that the proxy looks for the key in. */
   variables: readonly string[];
+  /** What is to be done while the proxy starts. */
+  meanwhile?: (started: Started) => void;
 };
 
 /** Starts this program's file again with these arguments, in a session of its own; `stdio` has its descriptors from 0 on. */
@@ -65,7 +67,8 @@ export async function launch({
   options,
   environment,
   variables,
-}: Launch): Promise<Launched | number> {
+  meanwhile,
+}: Launch): Promise<{ ready: Ready; pid: number } | number> {
   // If the caller ignores it, the kernel forgets how children ended.
   resetSignals(["SIGCHLD"]);
   const { keyFile } = options;
@@ -81,9 +84,10 @@ export async function launch({
   });
   close(other);
   if (pipe !== undefined) close(pipe.writer);
+  meanwhile?.({ pid: child.pid, channel, errors: pipe?.reader });
   send(channel, variables);
   const ready = awaitReady(channel, pipe?.reader);
-  if (ready !== undefined) return { ready, pid: child.pid, channel, errors: pipe?.reader };
+  if (ready !== undefined) return { ready, pid: child.pid };
   const exitCode = await child.exited;
   if (pipe !== undefined) while (passOn(pipe.reader));
   return exitCode ?? KILLED;

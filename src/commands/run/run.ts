@@ -4,7 +4,8 @@
 // The key goes past this process: in the standard input that the proxy inherits, or in a file that the proxy opens. Which variables of the
 // environment have the key in them, the proxy says, because only it can know.
 
-import { isTerminal } from "../../../native/files/descriptors.ts";
+import { isTerminal, makePipe } from "../../../native/files/descriptors.ts";
+import { close } from "../../../native/files/files.ts";
 import { openProcess, startBlocks } from "../../../native/process/others.ts";
 import { makeUndumpable, parentPid } from "../../../native/process/process.ts";
 import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
@@ -13,9 +14,9 @@ import * as terminal from "../../base/terminal.ts";
 import type { Environment } from "../../input/environment.ts";
 import type { Options } from "../../input/options.ts";
 import { clientEnvironment, valueOf } from "./client-environment.ts";
-import { isShim, makeShim, providerFlags, shimPath } from "./codex.ts";
+import { isShim, makeShim, providerFlags, shellFlags, shimPath } from "./codex.ts";
 import { executeCommand, findCommand, giveTerminalAsInput, inheritedDescriptors } from "./command.ts";
-import { launch, type Launched, orRefuse, spawnSelf } from "./launch.ts";
+import { launch, orRefuse, spawnSelf, type Started } from "./launch.ts";
 
 const STANDARD_ERROR = 2;
 const CODEX = "codex";
@@ -52,16 +53,19 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
     // What is said while COMMAND draws on the terminal is kept, and told at the end: only what is wrong.
     logLevel: given.logLevel === "info" && given.logFile === undefined ? "warn" : given.logLevel,
   };
-  const launched = await launch({ starter: "run", options, environment, variables });
+  const directory = shim && hasCodex(path) ? shimPath(asText(valueOf(variables, "TMPDIR"))) : undefined;
+  let isShimmed = false;
+  const meanwhile = (started: Started): void => {
+    leaveWatcher(started, options, { own, shim: directory });
+    isShimmed = directory !== undefined && isMade(directory);
+  };
+  const launched = await launch({ starter: "run", options, environment, variables, meanwhile });
   if (typeof launched === "number") return launched as ExitCode;
   const { port, token } = launched.ready as { port: number; token: string };
-  const directory = shim && hasCodex(path) ? shimPath(asText(valueOf(variables, "TMPDIR"))) : undefined;
-  leaveWatcher(launched, options, { own, shim: directory });
-  const isShimmed = directory !== undefined && isMade(directory, port);
   const clientVariables = clientEnvironment(variables, launched.ready, {
     port,
     token,
-    path: isShimmed ? Buffer.from(directory).toString("latin1") : undefined,
+    path: isShimmed ? Buffer.from(directory!).toString("latin1") : undefined,
   });
   if (given.keyFile === undefined) giveTerminalAsInput();
   // The shim is for the calls that COMMAND makes.
@@ -86,8 +90,8 @@ function hasCodex(path: string | undefined): boolean {
   }
 }
 
-function isMade(directory: string, port: number): boolean {
-  const cause = makeShim(directory, port);
+function isMade(directory: string): boolean {
+  const cause = makeShim(directory);
   if (cause === undefined) return true;
   terminal.warning(
     `codex does not use the proxy by itself: its shim '${directory}' cannot be made (${cause})`,
@@ -107,20 +111,25 @@ function openOwnProcess(): number {
   }
 }
 
-/** It takes over the socket and the standard error of the proxy. */
+/**
+ * It takes over the socket and the standard error of the proxy when this process has become COMMAND, or ended: then the writing end of a pipe is
+ * closed that only this process has.
+ */
 function leaveWatcher(
-  { channel, errors, pid }: Launched,
+  { channel, errors, pid }: Started,
   options: Options,
   { own, shim }: { own: number; shim: string | undefined },
 ): void {
   const words = ["watch", ...(options.logJson ? ["--log-json"] : [])];
-  orRefuse(() =>
+  orRefuse(() => {
+    const start = makePipe();
     spawnSelf(
       [...words, ...(shim === undefined ? [] : [`--shim=${shim}`])],
-      ["ignore", "ignore", STANDARD_ERROR, channel, errors!, own, openProcess(pid)],
+      ["ignore", "ignore", STANDARD_ERROR, channel, errors!, own, openProcess(pid), start.reader],
       {},
-    ),
-  );
+    );
+    close(start.reader);
+  });
 }
 
 /** `run --print-env`: what COMMAND gets, and what programs need that do not look there. */
@@ -140,9 +149,6 @@ Programs that look elsewhere need a line in COMMAND, such as sh -c '…':
   cline     cline auth -p openai-native -k "$OPENAI_API_KEY" -m MODEL -b "$OPENAI_BASE_URL"
   pi        in ~/.pi/agent/models.json: providers.openai.baseUrl = OPENAI_BASE_URL's value
   Continue  in config.yaml: apiBase and apiKey with both values, useResponsesApi: true
-  codex by its path, from another program: codex ${providerFlags(0)
-    .map((word) => (word === "-c" ? word : `"${word}"`))
-    .join(" ")
-    .replace("127.0.0.1:0", "127.0.0.1:PORT")}`);
+  codex by its path, from another program: codex ${shellFlags()}`);
   return EXIT.clean;
 }

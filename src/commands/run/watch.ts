@@ -13,7 +13,7 @@ import type { Ended } from "../../input/starter.ts";
 import { removeShim } from "./codex.ts";
 
 /** What `run` gives it, from descriptor 3 on. */
-const [CHANNEL, ERRORS, COMMAND, PROXY] = [3, 4, 5, 6];
+const [CHANNEL, ERRORS, COMMAND, PROXY, START] = [3, 4, 5, 6, 7];
 const STANDARD_ERROR = 2;
 const CHUNK_BYTES = 65_536;
 /** How much of what the proxy says while COMMAND runs is kept. */
@@ -24,6 +24,8 @@ export function watch(shim: string | undefined): ExitCode {
   refuseOthers();
   makeUndumpable();
   setProcessName("responses-watch");
+  // Until then the socket and the proxy's standard error are run's.
+  readOrEnd(START, Buffer.alloc(1));
   const proxy = watchBoth();
   if (shim !== undefined) removeShim(shim);
   if (proxy.dropped > 0)
