@@ -38,7 +38,9 @@ import { becomeOrRefuse, userOf, verifyUser, withNumbers } from "./user.ts";
  */
 export function firstStart(words: readonly string[], given: Options, caller: Environment): never {
   // First, so that an end of the parent meanwhile is seen.
-  const environment = given.exitWithParent ? { [PARENT]: parentOrRefuse(), ...caller } : caller;
+  const environment = given.exitWithParent
+    ? { ...caller, [PARENT]: caller[PARENT] ?? parentOrRefuse() }
+    : caller;
   // 1. No ptrace, no /proc/PID/mem: other processes of this user could take the key's pipe, which is standard input. The execve below undoes it.
   makeUndumpable();
   // 2. What other users must read is readable, whatever the caller's umask is. The proxy has no chmod(2) left.

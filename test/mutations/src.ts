@@ -105,11 +105,23 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a proxy whose COMMAND became another user ends",
-      from: "signalProcess(PROXY, SIGUSR2);",
+      from: "if (hasCommand) signalProcess(PROXY, SIGUSR2);",
       to: "",
       tests: ["run-users"],
       only: "COMMAND as another user",
       known: "the proxy looks for its parent itself, every five seconds",
+    },
+    {
+      promise: "a proxy that is still starting is not ended by a signal",
+      from: "if (hasCommand) signalProcess(PROXY, SIGUSR2);",
+      to: "signalProcess(PROXY, SIGUSR2);",
+      tests: ["slow/run"],
+    },
+    {
+      promise: "a proxy whose run was killed before it had said all does not wait for ever",
+      from: "  endSending(CHANNEL);\n",
+      to: "",
+      tests: ["slow/run"],
     },
     {
       promise: "the shim is removed",

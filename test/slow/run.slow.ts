@@ -34,7 +34,7 @@ test("100 that are killed after 0 to 400 ms", async () => {
       "--",
       "sh",
       "-c",
-      "echo started; sleep 30",
+      "echo started; exec sleep 30",
     ];
     const child = Bun.spawn(command, {
       stdin: Buffer.from(`${CANARY_KEY}\n`),

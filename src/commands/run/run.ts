@@ -5,7 +5,7 @@
 // environment have the key in them, the proxy says, because only it can know.
 
 import { isTerminal, makePipe } from "../../../native/files/descriptors.ts";
-import { close } from "../../../native/files/files.ts";
+import { close, writeAll } from "../../../native/files/files.ts";
 import { openProcess, startBlocks } from "../../../native/process/others.ts";
 import { makeUndumpable, parentPid } from "../../../native/process/process.ts";
 import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
@@ -20,6 +20,7 @@ import { launch, orRefuse, spawnSelf, type Started } from "./launch.ts";
 
 const STANDARD_ERROR = 2;
 const CODEX = "codex";
+const COMMAND_STARTS = Buffer.from("!");
 
 type Run = {
   options: Options;
@@ -55,8 +56,9 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
   };
   const directory = shim && hasCodex(path) ? shimPath(asText(valueOf(variables, "TMPDIR"))) : undefined;
   let isShimmed = false;
+  let watcher: number;
   const meanwhile = (started: Started): void => {
-    leaveWatcher(started, options, { own, shim: directory });
+    watcher = leaveWatcher(started, options, { own, shim: directory });
     isShimmed = directory !== undefined && isMade(directory);
   };
   const launched = await launch({ starter: "run", options, environment, variables, meanwhile });
@@ -70,6 +72,7 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
   if (given.keyFile === undefined) giveTerminalAsInput();
   // The shim is for the calls that COMMAND makes.
   if (shim && basename(name) === CODEX) command.splice(1, 0, ...providerFlags(port));
+  writeAll(watcher!, COMMAND_STARTS);
   executeCommand(file, command, clientVariables, callers);
 }
 
@@ -113,15 +116,15 @@ function openOwnProcess(): number {
 
 /**
  * It takes over the socket and the standard error of the proxy when this process has become COMMAND, or ended: then the writing end of a pipe is
- * closed that only this process has.
+ * closed that only this process has. Returns that end, to be told that COMMAND starts.
  */
 function leaveWatcher(
   { channel, errors, pid }: Started,
   options: Options,
   { own, shim }: { own: number; shim: string | undefined },
-): void {
+): number {
   const words = ["watch", ...(options.logJson ? ["--log-json"] : [])];
-  orRefuse(() => {
+  return orRefuse(() => {
     const start = makePipe();
     spawnSelf(
       [...words, ...(shim === undefined ? [] : [`--shim=${shim}`])],
@@ -129,6 +132,7 @@ function leaveWatcher(
       {},
     );
     close(start.reader);
+    return start.writer;
   });
 }
 

@@ -5,7 +5,7 @@ import { readOrEnd, waitForAny } from "../../../native/files/descriptors.ts";
 import { close, writeAll } from "../../../native/files/files.ts";
 import { signalProcess } from "../../../native/process/others.ts";
 import { makeUndumpable, setProcessName, SIGTERM, SIGUSR2 } from "../../../native/process/process.ts";
-import { isOfPair } from "../../../native/sockets/pair.ts";
+import { endSending, isOfPair } from "../../../native/sockets/pair.ts";
 import { EXIT, type ExitCode } from "../../base/errors.ts";
 import * as terminal from "../../base/terminal.ts";
 import { usageError } from "../../input/arguments.ts";
@@ -24,9 +24,7 @@ export function watch(shim: string | undefined): ExitCode {
   refuseOthers();
   makeUndumpable();
   setProcessName("responses-watch");
-  // Until then the socket and the proxy's standard error are run's.
-  readOrEnd(START, Buffer.alloc(1));
-  const proxy = watchBoth();
+  const proxy = watchBoth({ hasCommand: awaitCommand() });
   if (shim !== undefined) removeShim(shim);
   if (proxy.dropped > 0)
     terminal.warning(`${proxy.dropped} bytes of the proxy's log were not kept`, [
@@ -39,8 +37,23 @@ export function watch(shim: string | undefined): ExitCode {
   return EXIT.clean;
 }
 
+/** Waits until run has become COMMAND, or ended: until then the socket and the proxy's standard error are its. Returns whether there is a COMMAND. */
+function awaitCommand(): boolean {
+  const space = Buffer.alloc(1);
+  const hasCommand = readOrEnd(START, space) > 0;
+  if (hasCommand) readOrEnd(START, space);
+  // If run ended before it had sent all, the proxy would wait for the rest.
+  endSending(CHANNEL);
+  return hasCommand;
+}
+
 /** Reads what the proxy says until it and COMMAND have ended. */
-function watchBoth(): { ended: Ended | undefined; told: string | undefined; log: Buffer; dropped: number } {
+function watchBoth({ hasCommand }: { hasCommand: boolean }): {
+  ended: Ended | undefined;
+  told: string | undefined;
+  log: Buffer;
+  dropped: number;
+} {
   let log = Buffer.alloc(0);
   let dropped = 0;
   let ended: Ended | undefined;
@@ -65,8 +78,9 @@ function watchBoth(): { ended: Ended | undefined; told: string | undefined; log:
     if (spoken.length > 0) continue;
     if (ready.includes(COMMAND)) {
       open.delete(COMMAND);
-      // The kernel has told it, unless COMMAND was another user's. It is no signal that counts twice.
-      signalProcess(PROXY, SIGUSR2);
+      // The kernel has told it, unless COMMAND was another user's. It is no signal that counts twice. A proxy that is still starting would end by
+      // it and leave files behind: that one looks for its parent by itself.
+      if (hasCommand) signalProcess(PROXY, SIGUSR2);
     }
     if (ready.includes(PROXY)) {
       open.delete(PROXY);
