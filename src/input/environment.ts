@@ -8,7 +8,7 @@ import { withoutUserInfo } from "./upstream-url.ts";
 export type Environment = Readonly<Record<string, string>>;
 
 /** Kept from the caller: what locale, colour, TLS, proxies and the service manager need. Everything else is dropped, above all OPENAI_API_KEY. */
-const KEPT = [
+export const KEPT: readonly string[] = [
   "PATH",
   "HOME",
   "TZ",
