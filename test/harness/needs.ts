@@ -24,6 +24,10 @@ const HERE = {
   zsh: hasTool("zsh"),
   fish: hasTool("fish"),
   man: hasTool("man"),
+  "dpkg-deb": hasTool("dpkg-deb"),
+  lintian: hasTool("lintian"),
+  "Debian's adduser and libcap2-bin": () => succeeds("dpkg", "--status", "adduser", "libcap2-bin"),
+  "overlay mounts": () => succeeds("unshare", "--mount", "sh", "-c", OVERLAY),
   curl: hasTool("curl"),
   jq: hasTool("jq"),
   "systemd-analyze": hasTool("systemd-analyze"),
@@ -43,6 +47,9 @@ function isOnDisk(path: string): boolean {
   const { stdout } = Bun.spawnSync(["stat", "--file-system", "--format=%T", path]);
   return !/^(tmpfs|ramfs)$/.test(stdout.toString().trim());
 }
+
+const OVERLAY =
+  "mount -t tmpfs none /mnt && mkdir /mnt/up /mnt/work /mnt/root && mount -t overlay none -o lowerdir=/,upperdir=/mnt/up,workdir=/mnt/work /mnt/root";
 
 /** Runs as a uid that no user has. */
 const SETPRIV = ["setpriv", "--reuid=61234", "--regid=61234", "--clear-groups"];
