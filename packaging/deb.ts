@@ -76,7 +76,7 @@ export function makeDeb(target: Target, program = programOf(target), directory =
     { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, SOURCE_DATE_EPOCH: String(date) } },
   );
   if (exitCode !== 0) throw new Error(`dpkg-deb exited with ${exitCode}`);
-  rmSync(root, { recursive: true });
+  rmSync(dirname(root), { recursive: true });
   return deb;
 }
 

@@ -164,7 +164,7 @@ describe.skipIf(lacks("root", "dpkg-deb", "setcap", "overlay mounts", "Debian's 
       const member = "$(getent group responses-api-proxy | cut -d: -f3)";
       const output = await onCopy(`dpkg --no-triggers -i $deb >/dev/null; echo ANSWER; ${SHOW}
         ${asAlice(member)} $program --version >/dev/null; echo member $?
-        ${asAlice(member)} cat $program 2>/dev/null || echo unreadable
+        ${asAlice(member)} cat $program >/dev/null 2>&1 || echo unreadable
         ${asAlice("12345")} $program 2>/dev/null || echo other $?
         systemctl is-enabled responses-api-proxy.service || true`);
       const [, answer] = /ANSWER\n([\s\S]*)LEFT/.exec(output)!;
