@@ -1,4 +1,6 @@
 #!/bin/sh
+":" /* # Yarn runs this file with node, to which all this is a comment. Its end says so.
+#
 # Executes the program for this machine. The program is in a package of its own, installed beside this one.
 #
 # The working directory may belong to anyone, and npx and bunx put its node_modules/.bin first in PATH. So this script looks nothing up
@@ -12,8 +14,8 @@ fail() {
 system=$(command -p uname -s)
 machine=$(command -p uname -m)
 case $system/$machine in
-  Linux/x86_64) target=linux-x64 loader=/lib64/ld-linux-x86-64.so.2 ;;
-  Linux/aarch64) target=linux-arm64 loader=/lib/ld-linux-aarch64.so.1 ;;
+  Linux/x86_64) target=linux-x64 loader=/lib64/ld-linux-x86-64.so.2 musl=/lib/ld-musl-x86_64.so.1 ;;
+  Linux/aarch64) target=linux-arm64 loader=/lib/ld-linux-aarch64.so.1 musl=/lib/ld-musl-aarch64.so.1 ;;
   *)
     fail "only Linux on x64 and arm64 is supported, not $system on $machine" \
       "the key is protected by system calls that only Linux has"
@@ -38,9 +40,16 @@ for packages in "$here/node_modules" "${here%/*}"; do
   for target in $targets; do
     program=$packages/responses-api-proxy-$target/bin/responses-api-proxy
     if [ -x "$program" ]; then
+      case $target in *-musl) [ -e "$musl" ] || fail "the installed program is for musl, whose $musl is not here" \
+        "install again without --libc=musl" ;; esac
       exec "$program" "$@"
     fi
   done
 done
 fail "the package responses-api-proxy-${targets%% *} is not installed beside $here" \
   "install again on this machine, with optional dependencies"
+exit
+*/;
+console.error("responses-api-proxy: error: this is a script for sh, and node runs it, as Yarn has it do");
+console.error("responses-api-proxy: hint: start node_modules/.bin/responses-api-proxy, or install it with npm");
+process.exitCode = 1;

@@ -266,10 +266,21 @@ describe("if there is no program for the machine: one line, a hint, exit code 1"
 
   const foreign = TARGETS.find(({ cpu }) => cpu !== HERE.cpu)!;
 
-  test("the neighbour: the other libc's program starts, because its loader is here", async () => {
+  test("the neighbour: the other libc's program starts if its loader is here", async () => {
     const musl = TARGETS.find(({ cpu, libc }) => cpu === HERE.cpu && libc === "musl")!;
-    const { exitCode } = await runProgram({ binary: installed(packageOf(musl)), args: ["--version"] });
-    expect(exitCode).toBe(0);
+    const launcher = installed(packageOf(musl));
+    const text = readFileSync(launcher, "utf8");
+    // Stands in for musl's loader, which this machine hardly has.
+    writeFileSync(launcher, text.replaceAll(/musl=\S+/g, "musl=/bin/sh"));
+    expect((await runProgram({ binary: launcher, args: ["--version"] })).exitCode).toBe(0);
+    const loader = "/nowhere/ld-musl.so.1";
+    writeFileSync(launcher, text.replaceAll(/musl=\S+/g, `musl=${loader}`));
+    expect(await runProgram({ binary: launcher, args: ["--version"] })).toEqual({
+      exitCode: 1,
+      signal: null,
+      stdout: "",
+      stderr: `responses-api-proxy: error: the installed program is for musl, whose ${loader} is not here\nresponses-api-proxy: hint: install again without --libc=musl\n`,
+    });
   });
 
   test.each([undefined, packageOf(foreign)])("installed beside it: %p", async (other) => {
@@ -280,6 +291,17 @@ describe("if there is no program for the machine: one line, a hint, exit code 1"
       exitCode: 1,
       stdout: "",
       stderr: `responses-api-proxy: error: the package ${packageOf(HERE)} is not installed beside ${where}\nresponses-api-proxy: hint: install again on this machine, with optional dependencies\n`,
+    });
+  });
+
+  test("node, with which Yarn runs it", async () => {
+    const start = { binary: Bun.which("node")!, args: [installed(packageOf(HERE)), "--version"] };
+    expect(await runProgram(start)).toEqual({
+      exitCode: 1,
+      signal: null,
+      stdout: "",
+      stderr:
+        "responses-api-proxy: error: this is a script for sh, and node runs it, as Yarn has it do\nresponses-api-proxy: hint: start node_modules/.bin/responses-api-proxy, or install it with npm\n",
     });
   });
 
