@@ -110,3 +110,49 @@ describe("ignore-scripts=true: Bun's install script was not run", () => {
     expect(await run()).toEqual([1, ["installed once", missing]]);
   });
 });
+
+describe("Bun from npm: its checksum is in bun.lock, or it does not run", () => {
+  const [own, other] = ["x64", "aarch64"].map((cpu) => `@oven/bun-linux-${cpu}`);
+  const digestOf = (file: string): string =>
+    `sha512-${new Bun.CryptoHasher("sha512").update(readFileSync(file)).digest("base64")}`;
+
+  /** A clone whose registry has this as Bun, and a bun.lock that names `expected` or else just that. */
+  function served(bun: string, expected?: string) {
+    const files = temporaryDirectory();
+    program(join(files, "package/bin/bun"), bun);
+    const tarball = join(files, "served.tgz");
+    Bun.spawnSync(["tar", "-czf", tarball, "-C", files, "package"]);
+    const npm = `#!/bin/sh\n[ "$1 $2" = "pack --silent" ] && cp '${tarball}' bun.tgz && echo "$3" > '${files}/asked'\n`;
+    // On another libc the package would be another one.
+    const made = clone({ npm, uname: "#!/bin/sh\necho Linux x86_64\n" });
+    const lock = readFileSync(join(made.root, "bun.lock"), "utf8");
+    const line = new RegExp(`^( *"${own}(?:-musl)?": .*)"sha512-.*"`, "gm");
+    writeFileSync(join(made.root, "bun.lock"), lock.replace(line, `$1"${expected ?? digestOf(tarball)}"`));
+    return { ...made, asked: () => readFileSync(join(files, "asked"), "utf8").trim() };
+  }
+  const installsHere = installs(WORKS, WORKS);
+
+  test("the right one runs, and leaves nothing but what it installs", async () => {
+    const { root, run, asked } = served(installsHere);
+    expect(await run()).toEqual([0, ["installed once"]]);
+    expect(asked()).toMatch(new RegExp(`^${own}(-musl)?@${VERSION}$`));
+    expect(existsSync(join(root, "node_modules/.setup"))).toBe(false);
+  });
+
+  test.each([
+    ["another one", digestOf("package.json")],
+    ["one that bun.lock does not name", "none"],
+    [
+      "that of another machine",
+      new RegExp(`"${other}": .*"(sha512-.*)"`).exec(readFileSync("bun.lock", "utf8"))![1]!,
+    ],
+  ])("%s does not", async (_what, expected) => {
+    const { root, run } = served(installsHere, expected);
+    const [exitCode, lines] = await run();
+    expect([exitCode, lines]).toEqual([
+      1,
+      [expect.stringMatching(/^setup: what the npm registry has as \S+ is not what bun\.lock names$/)],
+    ]);
+    expect(existsSync(join(root, "node_modules/bun"))).toBe(false);
+  });
+});
