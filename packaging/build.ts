@@ -73,6 +73,20 @@ function writeChecksums(directory: string): void {
   writeFileSync(`${directory}/SHA256SUMS`, lines.join(""));
 }
 
+/** Adds files of `directory` to its SHA256SUMS, or replaces what that has for them. */
+export function addChecksums(files: readonly string[], directory = DIST): void {
+  const names = files.map((file) => basename(file));
+  const sums = `${directory}/SHA256SUMS`;
+  const others = readFileSync(sums, "utf8")
+    .split("\n")
+    .filter((line) => line !== "" && !names.includes(line.slice(66)));
+  const lines = files.map((file) => {
+    const digest = new Bun.CryptoHasher("sha256").update(readFileSync(file)).digest("hex");
+    return `${digest}  ${basename(file)}`;
+  });
+  writeFileSync(sums, `${[...others, ...lines].join("\n")}\n`);
+}
+
 /**
  * Installs the runtimes of all targets as packages, so that each is compared with its checksum in bun.lock. `bun build --target` fetches
  * the same packages and compares them with nothing (Bun 1.4.5).

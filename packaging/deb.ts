@@ -11,11 +11,11 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 
 import { description, name, version } from "../package.json";
-import { programOf } from "./build.ts";
+import { addChecksums, programOf } from "./build.ts";
 import { bash } from "./completions/bash.ts";
 import { fish } from "./completions/fish.ts";
 import { zsh } from "./completions/zsh.ts";
@@ -63,7 +63,7 @@ export function makeDeb(target: Target, program = programOf(target), directory =
   for (const [path, content] of Object.entries(contents(date))) write(root, path, content);
   const files = pathsBelow(root).filter((path) => lstatSync(path).isFile());
   const size = files.reduce((sum, path) => sum + Math.ceil(lstatSync(path).size / 1024), 0);
-  const sums = files.map((path) => `${hash("md5", path)}  ${path.slice(root.length + 1)}\n`);
+  const sums = files.map((path) => `${md5(path)}  ${path.slice(root.length + 1)}\n`);
   write(root, "DEBIAN/control", Buffer.from(control(target, size)));
   write(root, "DEBIAN/md5sums", Buffer.from(sums.join("")));
   for (const script of ["postinst", "prerm", "postrm"])
@@ -165,15 +165,8 @@ function pathsBelow(root: string): string[] {
   return names.map((path) => join(root, path));
 }
 
-function hash(algorithm: "md5" | "sha256", file: string): string {
-  return new Bun.CryptoHasher(algorithm).update(readFileSync(file)).digest("hex");
-}
-
-/** Adds the packages to SHA256SUMS, which has the programs. */
-export function addChecksums(debs: readonly string[], directory = DIST): void {
-  const sums = `${directory}/SHA256SUMS`;
-  const others = readFileSync(sums, "utf8").replace(/^.*\.deb\n/gm, "");
-  writeFileSync(sums, others + debs.map((deb) => `${hash("sha256", deb)}  ${basename(deb)}\n`).join(""));
+function md5(file: string): string {
+  return new Bun.CryptoHasher("md5").update(readFileSync(file)).digest("hex");
 }
 
 if (import.meta.main) {

@@ -5,7 +5,8 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
 import { name, version } from "../../package.json";
-import { addChecksums, DEB_TARGETS, makeDeb, unit } from "../../packaging/deb.ts";
+import { addChecksums } from "../../packaging/build.ts";
+import { DEB_TARGETS, makeDeb, unit } from "../../packaging/deb.ts";
 import { manualPage } from "../../packaging/manual.ts";
 import { lacks } from "../harness/needs.ts";
 import { runProgram, temporaryDirectory } from "../harness/program.ts";
