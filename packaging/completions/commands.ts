@@ -27,6 +27,8 @@ const KINDS: Record<Hint, Kind> = {
   N: "anything",
   "N/UNIT": "anything",
   DURATION: "anything",
+  AUDIENCE: "anything",
+  ID: "anything",
   URL: "anything",
 };
 
