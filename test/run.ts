@@ -27,6 +27,8 @@ const LONG = [
   "test/fuzz/fuzz.test.ts",
   "test/packaging/packages.test.ts",
   "test/packaging/targets.test.ts",
+  "test/packaging/deb.test.ts",
+  "test/commands/run.test.ts",
   "test/proxy/socket.test.ts",
   "test/proxy/full.test.ts",
   "test/proxy/browser.test.ts",
