@@ -68,7 +68,7 @@ test("SHA256SUMS lists them all, and sha256sum(1) agrees", async () => {
   for (const name of ["SHA256SUMS", `responses-api-proxy-${one!.name}`])
     symlinkSync(`${directory}/${name}`, `${downloads}/${name}`);
   const args = ["--check", "--strict", "--ignore-missing", "SHA256SUMS"];
-  const { stdout } = await runProgram({ binary: "sha256sum", args, cwd: downloads });
+  const { stdout } = await runProgram({ binary: "sha256sum", args, cwd: downloads, seconds: 60 });
   expect(stdout).toBe(`responses-api-proxy-${one!.name}: OK\n`);
 });
 
