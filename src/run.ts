@@ -57,7 +57,7 @@ export async function run(options: Options, environment: Environment): Promise<v
   const journal = new Journal(await openDump(options));
   await thread;
   const tokens = await openTokens(options, authorization, ending);
-  const upstream = new Upstream(options, tokens ?? keyCredential(authorization));
+  const upstream = new Upstream(options, environment, tokens ?? keyCredential(authorization));
   const askedToEnd = (inFlight: number): void => ending.end("GET /shutdown", inFlight);
   const server = listen(options, early, upstream, journal, askedToEnd);
   turnAwayWhenFull(server);

@@ -74,9 +74,14 @@ export function trustVariables(environment: Environment): string[] {
   });
 }
 
+/** Whether requests to hosts other than this machine may go through a proxy. */
+export function namesProxy(environment: Environment): boolean {
+  return Boolean(environment["https_proxy"] || environment["HTTPS_PROXY"]);
+}
+
 /** The names of proxy variables that other programs use and this one does not; empty if HTTPS_PROXY is set. */
 export function unusedProxyVariables(environment: Environment): string[] {
-  if (environment["https_proxy"] || environment["HTTPS_PROXY"]) return [];
+  if (namesProxy(environment)) return [];
   return ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"].filter((name) => environment[name]);
 }
 

@@ -8,11 +8,12 @@ import { failedExchange, UpstreamFault } from "./failures.ts";
 import { isFramed, toClient } from "./headers.ts";
 import type { Upstream } from "./upstream.ts";
 
-/** Returns the answer to a request that may pass. `timer` limits how long the client may be silent. */
+/** Returns the answer to a request that may pass. `timer` limits how long the client may be silent; `inFlight` counts this request, too. */
 export async function forward(
   request: Request,
   upstream: Upstream,
   timer: IdleTimer,
+  inFlight: () => number,
   journal: Journal,
   by: string | undefined,
 ): Promise<Response> {
@@ -20,7 +21,7 @@ export async function forward(
   const reserved = reserveBuffer(request);
   try {
     const body = await receiveBody(request, reserved, timer, exchange);
-    const answer = await upstream.send(request.headers, body, request.signal).catch(asFault);
+    const answer = await upstream.send(request.headers, body, request.signal, inFlight() - 1).catch(asFault);
     refuseUnreadable(answer);
     toClient(answer.headers);
     journal.answered(answer.status);

@@ -76,7 +76,7 @@ export function listen(
         run: () => server.timeout(request, IDLE_TIMEOUT_SECONDS),
         stop: () => server.timeout(request, NO_TIMEOUT),
       };
-      return forward(request, upstream, timer, journal, caller.by);
+      return forward(request, upstream, timer, inFlight, journal, caller.by);
     },
     onShutdown(request, server) {
       const refusal = options.httpShutdown ? refuseShutdown(request) : ROUTE_REFUSED;

@@ -9,7 +9,8 @@ export type Certificate = { key: string; cert: string };
 
 /** Returns a new authority and a certificate that it signed for `host`, which has expired if `expired` is set. */
 export async function makeAuthority(host = "localhost", { expired = false } = {}): Promise<Authority> {
-  const ca = await generate([{ name: "commonName", value: "throw-away CA" }], {
+  const name = `throw-away CA ${crypto.randomUUID()}`;
+  const ca = await generate([{ name: "commonName", value: name }], {
     keyType: "ec",
     algorithm: "sha256",
     extensions: [{ name: "basicConstraints", cA: true, critical: true }],

@@ -8,8 +8,8 @@ import { Upstream } from "../../src/proxy/upstream.ts";
 
 const [url, key] = process.argv.slice(2) as [string, string];
 const credential = keyCredential(new Authorization(`Bearer ${key}`));
-const upstream = new Upstream({ upstreamUrl: new URL(url) }, credential);
-const sent = upstream.send(new Headers(), Buffer.from("hi"), new AbortController().signal);
+const upstream = new Upstream({ upstreamUrl: new URL(url) }, {}, credential);
+const sent = upstream.send(new Headers(), Buffer.from("hi"), new AbortController().signal, 0);
 console.log(
   await sent.then(
     ({ status }) => status,

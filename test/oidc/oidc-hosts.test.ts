@@ -2,39 +2,17 @@
 // authorities count for them, and doctor asks both, without a token.
 
 import { describe, expect, test } from "bun:test";
-import { connect, createServer } from "node:net";
 
 import { landlockAbi } from "../../native/sandbox/landlock.ts";
 import { version } from "../../package.json";
 import { FLAGS } from "../../packaging/build.ts";
 import { makeAuthority, trust } from "../harness/certificates.ts";
-import { atEnd } from "../harness/cleanup.ts";
 import type { Found, Report } from "../harness/hosts.ts";
+import { startHttpProxy } from "../harness/http-proxy.ts";
 import { OidcHosts, REQUEST_TOKEN } from "../harness/oidc-hosts.ts";
 import { Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
 import { REQUEST, roundTrip } from "../harness/wire.ts";
-
-/** An HTTP proxy that leads every name to 127.0.0.1, and whom it was asked for. */
-async function startProxy(): Promise<{ port: number; asked: string[] }> {
-  const asked: string[] = [];
-  const server = createServer((socket) => {
-    socket.on("error", () => {});
-    socket.once("data", (bytes) => {
-      const [, host, port] = /^CONNECT (\S+):(\d+) /.exec(bytes.toString())!;
-      asked.push(`${host}:${port}`);
-      const onwards = connect(Number(port), "127.0.0.1", () => {
-        socket.write("HTTP/1.1 200 OK\r\n\r\n");
-        socket.pipe(onwards).pipe(socket);
-      });
-      onwards.on("error", () => socket.destroy());
-      onwards.on("close", () => socket.destroy());
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  atEnd(() => void server.close());
-  return { port: (server.address() as { port: number }).port, asked };
-}
 
 describe("the sandbox", () => {
   test("lets the proxy connect to the ports of the three hosts, again and again, and an attacker to no other", async () => {
@@ -69,7 +47,7 @@ describe("the sandbox", () => {
 
 describe("HTTPS_PROXY", () => {
   test("is the way to all three hosts, and its port is open", async () => {
-    const { port, asked } = await startProxy();
+    const { port, asked } = await startHttpProxy();
     const hosts = await OidcHosts.start({ host: "oidc.test" });
     const named = (args: string[]): string[] => args.map((arg) => arg.replaceAll("localhost", "oidc.test"));
     const env = { ...hosts.env, HTTPS_PROXY: `http://127.0.0.1:${port}` };
