@@ -37,6 +37,11 @@ export function sessionOf(pool: number): Bun.FetchSession | undefined {
   return (sessions[pool] ??= new Bun.FetchSession({ tls: { secureOptions } }));
 }
 
+/** Gives back the descriptors of idle connections, but for those of the first pool: fetch's own cannot be closed. */
+export function closeIdlePools(): void {
+  sessions.forEach((session) => session.close());
+}
+
 /**
  * Chooses the lowest pool that has room. So a connection is opened only if those that are there are in use, and the higher pools' are left to be
  * closed once fewer requests come.

@@ -8,6 +8,7 @@ import { findListeners, refusePending } from "../../native/sockets/listener.ts";
 import { SERVER } from "../base/version.ts";
 import { errorBody } from "../proxy/error-response.ts";
 import { warnOfFull } from "../proxy/failures.ts";
+import { closeIdlePools } from "../proxy/pools.ts";
 
 const LOOK_EVERY_MS = 100;
 /** While nobody is served: a proxy that is not used costs next to nothing, and nobody suffers meanwhile. */
@@ -28,6 +29,8 @@ export function turnAwayWhenFull({ sockets, closeIdle, quietForMs }: Watched): v
     const full = isFull();
     setTimeout(look, !full && quietForMs() > QUIET_MS ? LOOK_WHEN_QUIET_EVERY_MS : LOOK_EVERY_MS).unref();
     if (!full) return;
+    // Clients that are there come before requests that may come.
+    closeIdlePools();
     if (spare === undefined) {
       closeIdle();
       return;

@@ -567,6 +567,13 @@ const MUTATIONS: ByFile = {
   ],
   "src/server/overload.ts": [
     {
+      promise: "idle connections to the upstream keep no client out",
+      from: "    closeIdlePools();\n",
+      to: "",
+      tests: ["full"],
+      only: "do not keep clients out",
+    },
+    {
       promise: "who comes when no descriptor is left is turned away",
       from: "sum + refusePending(listener, ANSWER)",
       to: "sum + 1 + 0 * refusePending.length",

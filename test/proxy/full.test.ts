@@ -5,10 +5,11 @@ import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 
+import { makeAuthority, trust } from "../harness/certificates.ts";
 import { until } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
 import { Proxy, temporaryDirectory } from "../harness/program.ts";
-import { RawUpstream } from "../harness/upstream.ts";
+import { type Connection, OK, RawUpstream } from "../harness/upstream.ts";
 import { type Address, chunk, open, REQUEST, roundTrip, STREAM, type Wire } from "../harness/wire.ts";
 
 test.skipIf(lacks("/proc without hidepid")).each(["--port", "--socket"])(
@@ -111,6 +112,31 @@ test("connections that come the moment it listens, with 32 descriptors: it survi
     await until(serves, "an answer that says that there is no upstream");
     expect((await proxy.stop()).exitCode).toBe(0);
   }
+});
+
+test("110 connections to the upstream that were used at once do not keep clients out, with 260 descriptors", async () => {
+  const authority = await makeAuthority();
+  const held: Connection[] = [];
+  const upstream = new RawUpstream({
+    tls: authority.server,
+    answer: (connection) => {
+      held.push(connection);
+      if (held.length === 110) for (const { write } of held) write(OK);
+    },
+  });
+  const proxy = await Proxy.start({
+    args: [`--upstream-url=https://127.0.0.1:${upstream.port}/v1/responses`],
+    env: trust(authority, temporaryDirectory()),
+    launcher: ["sh", "-c", 'ulimit -n 260; exec "$0" "$@"'],
+  });
+  const answers = await Promise.all(Array.from({ length: 110 }, () => roundTrip(proxy.port, REQUEST)));
+  expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+  upstream.answer = OK;
+  // With 110 descriptors for the upstream's connections there would be none left; with the 64 that the runtime keeps for itself there are.
+  // The kernel shows a connection to the proxy at its first byte.
+  const idle = await Promise.all(Array.from({ length: 165 }, () => open(proxy.port, "P")));
+  expect(await statusOnceThereIsRoom(proxy.port)).toBe(200);
+  for (const wire of idle) wire.socket.destroy();
 });
 
 /** Returns a port that nobody listens on. */
