@@ -44,19 +44,28 @@ export class Directory {
    * the way, also for those that a symlink leads to. Throws SystemCallError, and what `checkStep` throws.
    */
   static open(path: string, checkStep: CheckStep): Directory {
-    return Directory.#walk(path, checkStep, (fd, name) => openAt(fd, name, O_PATH | O_NOFOLLOW));
+    return new Directory(Directory.#walk(path, checkStep, openStep, { mayEndAtFile: false }));
   }
 
   /** Like `open`, but creates missing directories with mode 0755. */
   static make(path: string, checkStep: CheckStep): Directory {
-    return Directory.#walk(path, checkStep, openOrMake);
+    return new Directory(Directory.#walk(path, checkStep, openOrMake, { mayEndAtFile: false }));
+  }
+
+  /**
+   * Like `open`, but the path may lead to anything, also by a symlink in its last place. Calls `checkStep` for what it leads to, too. Returns a
+   * descriptor for nothing but its status: nothing has been opened that could wait or have an effect, such as a FIFO or a device.
+   */
+  static lookUp(path: string, checkStep: CheckStep): number {
+    return Directory.#walk(path, checkStep, openStep, { mayEndAtFile: true });
   }
 
   static #walk(
     path: string,
     checkStep: CheckStep,
     openNext: (fd: number, name: string) => number,
-  ): Directory {
+    { mayEndAtFile }: { mayEndAtFile: boolean },
+  ): number {
     const names = path.split("/");
     let fd = openRoot();
     // What was opened last, until it takes the place of `fd`.
@@ -79,12 +88,12 @@ export class Directory {
           next = openRoot();
           walked = "";
         } else if (found.kind === "directory") walked += `/${name}`;
-        else throw new SystemCallError("openat", ENOTDIR);
+        else if (!mayEndAtFile || names.length > 0) throw new SystemCallError("openat", ENOTDIR);
         close(fd);
         fd = next;
         next = undefined;
       }
-      return new Directory(fd);
+      return fd;
     } catch (error) {
       // `wait` looks a hundred times a second.
       close(fd);
@@ -174,6 +183,10 @@ export class Directory {
 
 function openRoot(): number {
   return open("/", O_PATH | O_DIRECTORY);
+}
+
+function openStep(fd: number, name: string): number {
+  return openAt(fd, name, O_PATH | O_NOFOLLOW);
 }
 
 function openOrMake(fd: number, name: string): number {

@@ -12,6 +12,7 @@ import { syscallNumber } from "../ffi/syscalls.ts";
 export const AT_FDCWD = -100;
 const AT_EMPTY_PATH = 0x1000n;
 const STATX_BASIC_STATS = 0x7ffn;
+const STATX_ATTR_MOUNT_ROOT = 0x2000n;
 export const O_CLOEXEC = 0x80000;
 
 export const O_RDONLY = 0;
@@ -51,6 +52,8 @@ export type FileStatus = Readonly<{
   identity: string;
   /** st_dev:st_ino in decimal, as in JOURNAL_STREAM (systemd.exec(5)). */
   streamName: string;
+  /** Whether it was mounted by itself, as a container's secret is, or is what a file system begins with. */
+  isMountRoot: boolean;
   /** major:minor of a device file; 0:0 for any other file. */
   device: string;
 }>;
@@ -61,7 +64,7 @@ export function statusOf(fd: number): FileStatus {
   const number = BigInt(syscallNumber("statx")!);
   const [path, space] = [BigInt(ptr(cString(""))), BigInt(ptr(statx))];
   check("statx", libc.syscall(number, BigInt(fd), path, AT_EMPTY_PATH, STATX_BASIC_STATS, space, 0n));
-  // struct statx: __u32 stx_uid at 20, __u16 stx_mode at 28, __u64 stx_ino at 32, __u64 stx_size at 40,
+  // struct statx: __u64 stx_attributes at 8, __u32 stx_uid at 20, __u16 stx_mode at 28, __u64 stx_ino at 32, __u64 stx_size at 40,
   // stx_mtime at 112 (__s64 tv_sec, __u32 tv_nsec),
   // __u32 stx_rdev_major, stx_rdev_minor, stx_dev_major, stx_dev_minor from 128
   const mode = statx.readUInt16LE(28);
@@ -74,6 +77,7 @@ export function statusOf(fd: number): FileStatus {
     modified: new Date(Number(statx.readBigInt64LE(112)) * 1000 + statx.readUInt32LE(120) / 1e6),
     identity: `${major}:${minor}:${inode}`,
     streamName: `${makeDevice(BigInt(major), BigInt(minor))}:${inode}`,
+    isMountRoot: (statx.readBigUInt64LE(8) & STATX_ATTR_MOUNT_ROOT) !== 0n,
     device: `${statx.readUInt32LE(128)}:${statx.readUInt32LE(132)}`,
   };
 }
@@ -104,6 +108,11 @@ export function openUnless(
   const fd = libc.openat(directory, cString(path), flags | O_CLOEXEC, 0);
   if (fd === -1 && errno() === reason) return undefined;
   return check("open", fd);
+}
+
+/** Opens the file of an O_PATH descriptor for reading, whatever its path leads to by now. Throws SystemCallError. */
+export function reopen(fd: number): number {
+  return open(`/proc/self/fd/${fd}`, O_RDONLY | O_NONBLOCK);
 }
 
 /** Returns the errno of opening the path, 0 if it can be opened. Leaves nothing open. */

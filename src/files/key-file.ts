@@ -1,21 +1,24 @@
 // --key-file: opens the file that holds the key if nobody else could have put it there or may read it. It reads nothing.
 
 import { Directory } from "../../native/files/directory.ts";
-import { close, type FileStatus, statusOf } from "../../native/files/files.ts";
+import { close, type FileStatus, reopen, statusOf } from "../../native/files/files.ts";
 import { causeOf, UserError } from "../base/errors.ts";
-import { basename, dirname } from "../base/paths.ts";
 import { rootAndSelf, strangerAt } from "./owners.ts";
 
 const OTHERS = 0o007;
+const OTHERS_READ = 0o004;
 const GROUP_WRITE = 0o020;
 const GROUP = 0o070;
 
 /**
  * Returns a descriptor for the file. Throws UserError unless
- * - it is a plain file and no symlink;
- * - it and all directories on the way belong to root or to the user who starts the proxy;
+ * - it is a plain file;
+ * - it and all directories and symlinks on the way belong to root or to the user who starts the proxy;
  * - nobody else may write to it or to those directories (except to sticky ones, as /tmp is);
- * - nobody else may read it, except a group if the file is root's.
+ * - nobody else may read it, except a group if the file is root's, and except if it is a container's secret (`isSharedSecret`).
+ *
+ * A symlink is followed if it passes, as Kubernetes makes them (DIR/key → ..data/key). Each step is judged by what has been opened, and the file
+ * that is read is the one that was judged, so it does not matter what the path leads to a moment later.
  */
 export function openKeyFile(path: string): number {
   const refuse = (why: string, ...hints: string[]): UserError =>
@@ -31,34 +34,35 @@ export function openKeyFile(path: string): number {
     if (stranger !== undefined && found.kind === "directory")
       throw refuse(`others may write to the directory ${step}`, `chmod go-w '${step}'`);
   };
-  let fd: number | undefined;
   let isKubernetes = false;
+  let held: number | undefined;
   try {
-    const directory = Directory.open(dirname(path), refuseStrangers);
-    try {
-      isKubernetes = path.includes("/..data/") || directory.find("..data") !== undefined;
-      fd = directory.read(basename(path));
-    } finally {
-      directory.close();
-    }
-    const found = statusOf(fd);
+    held = Directory.lookUp(path, (step, found) => {
+      isKubernetes ||= step.includes("/..data");
+      refuseStrangers(step, found);
+    });
+    const found = statusOf(held);
     if (found.kind !== "file") throw refuse(`it is a ${found.kind}`);
-    refuseStrangers(path, found);
     const forbidden = OTHERS | (found.uid === 0 ? GROUP_WRITE : GROUP);
-    if ((found.mode & forbidden) !== 0)
+    if ((found.mode & forbidden) !== 0 && !isSharedSecret(found))
       throw refuse("others may read or write it", ...readableHints(path, isKubernetes));
-    return fd;
+    return reopen(held);
   } catch (error) {
-    if (fd !== undefined) close(fd);
     if (error instanceof UserError) throw error;
     const cause = causeOf(error);
-    if (cause !== "ELOOP") throw refuse(cause);
-    const [directory, name] = [dirname(path), basename(path)];
-    throw refuse(
-      "it is a symlink",
-      isKubernetes ? `name ${directory}/..data/${name}; ${KUBERNETES}` : "name the file itself",
-    );
+    throw refuse(cause, ...(cause === "EACCES" && isKubernetes ? [KUBERNETES] : []));
+  } finally {
+    if (held !== undefined) close(held);
   }
+}
+
+/**
+ * Whether this is a secret as Docker, Compose and Podman mount it: root's, and readable for everybody in the container. The file is a mount of its
+ * own, so root put it there, and its mode cannot be mended inside. It is accepted, but a gap in the protections: who else is in the container
+ * reads the key. (A volume of Kubernetes is no such mount: there the mode is in the pod's description.)
+ */
+export function isSharedSecret({ kind, isMountRoot, uid, mode }: FileStatus): boolean {
+  return kind === "file" && isMountRoot && uid === 0 && (mode & (OTHERS | GROUP_WRITE)) === OTHERS_READ;
 }
 
 const KUBERNETES = "the pod needs fsGroup, and the secret's volume defaultMode: 0440";

@@ -8,6 +8,7 @@ export type ProtectionId =
   | "core-dumps"
   | "memory-lock"
   | "key-pages"
+  | "key-file"
   | "landlock"
   | "seccomp"
   | "mdwe"

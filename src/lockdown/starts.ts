@@ -25,6 +25,7 @@ import { cleanEnvironment, type Environment, refuseUnclearProxyVariable } from "
 import { type Options, toArguments } from "../input/options.ts";
 import { PARENT } from "../input/starter.ts";
 import { checkFile, checkNamespace } from "./file.ts";
+import { checkKeySource } from "./key-source.ts";
 import { lockMemory } from "./memory-lock.ts";
 import type { Protection } from "./protections.ts";
 import { copyIfReadable, executeAgain, explainFailure } from "./reexec.ts";
@@ -118,6 +119,7 @@ export function secondStart<Opened>(options: Options, openEarly: () => Opened): 
   const keyPages = new SecretPages(KEY_PAGES_BYTES);
   // 7. Open what the filter will forbid.
   const early = openEarly();
+  const source = checkKeySource();
   // 8. After the last change of user and execve, which undo it.
   if (options.exitWithParent) signalAtParentsEnd(SIGUSR2);
   // 9. Last, because they take away what the steps before need: files beyond the first start's, then system calls on every thread.
@@ -129,6 +131,7 @@ export function secondStart<Opened>(options: Options, openEarly: () => Opened): 
     memory,
     { id: "core-dumps", held: "no core" } as const,
     describeKeyPages(keyPages),
+    ...source,
     landlock,
     ...calls,
     user,

@@ -684,9 +684,34 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a key file that others may read is refused",
-      from: "if ((found.mode & forbidden) !== 0)",
+      from: "if ((found.mode & forbidden) !== 0 && !isSharedSecret(found))",
       to: "if (false)",
       tests: ["key-file"],
+    },
+    {
+      promise: "only a container's secret may be read by others",
+      from: 'kind === "file" && isMountRoot && uid === 0 &&',
+      to: 'kind === "file" && uid === 0 &&',
+      tests: ["key-file"],
+    },
+    {
+      promise: "the neighbour: a container's secret is accepted",
+      from: 'kind === "file" && isMountRoot && uid === 0 &&',
+      to: "false &&",
+      tests: ["key-file"],
+    },
+    {
+      promise: "a container's secret that others may write to is refused",
+      from: "(mode & (OTHERS | GROUP_WRITE)) === OTHERS_READ",
+      to: "(mode & OTHERS_READ) === OTHERS_READ",
+      tests: ["key-file"],
+    },
+    {
+      promise: "the file that is read is the one that was judged",
+      from: "return reopen(held);",
+      to: 'void reopen; return (require("node:fs") as typeof import("node:fs")).openSync(path);',
+      tests: ["key-file"],
+      only: "at any moment",
     },
     {
       promise: "a key file that is no file is refused",
@@ -739,6 +764,15 @@ const MUTATIONS: ByFile = {
       to: "(mode & STICKY)",
       tests: ["doctor"],
       only: "whoever can replace",
+    },
+  ],
+  "src/lockdown/key-source.ts": [
+    {
+      promise: "a key that everybody in the container can read is a gap",
+      from: "if (!isSharedSecretOn(0)) return [];",
+      to: "return [];",
+      tests: ["key-file"],
+      only: "everybody",
     },
   ],
   "src/lockdown/starts.ts": [
