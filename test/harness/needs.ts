@@ -21,6 +21,7 @@ const HERE = {
   strace: hasTool("strace"),
   script: hasTool("script"),
   bash: hasTool("bash"),
+  node: hasTool("node"),
   zsh: hasTool("zsh"),
   fish: hasTool("fish"),
   man: hasTool("man"),
