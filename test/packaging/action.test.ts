@@ -209,6 +209,12 @@ describe.skipIf(lacks("node"))("a job in a hostile checkout (needs node)", () =>
     async (_, uid) => {
       const job = new Job(uid);
       const { exitCode, lines } = await job.start();
+      const info = join(job.home, ".codex/42.json");
+      const { pid } = JSON.parse(readFileSync(info, "utf8")) as { pid: number };
+      // If this test fails before it stops the proxy.
+      atEnd(() => {
+        if (isAlive(pid)) process.kill(pid, "SIGKILL");
+      });
       expect(lines[0]).toBe(`::add-mask::${CANARY_KEY}`);
       expect(lines.slice(1).join("\n")).not.toContain(CANARY_KEY);
       expect({ exitCode, errors: lines.filter((line) => line.startsWith("::error::")) }).toEqual({
@@ -217,13 +223,11 @@ describe.skipIf(lacks("node"))("a job in a hostile checkout (needs node)", () =>
       });
 
       const { port = "", ...others } = job.outputs();
-      const info = join(job.home, ".codex/42.json");
       expect(others).toEqual({ "base-url": `http://127.0.0.1:${port}`, "server-info": info });
       upstream.requests.length = 0;
       expect((await roundTrip(Number(port), REQUEST)).status).toBe(200);
       expect(upstream.requests[0]!.fields).toContainEqual(["authorization", `Bearer ${CANARY_KEY}`]);
 
-      const { pid } = JSON.parse(readFileSync(info, "utf8")) as { pid: number };
       expect(job.files()).not.toContain(CANARY_KEY);
       expect(readFileSync(`/proc/${pid}/cmdline`, "utf8")).not.toContain(CANARY_KEY);
       if (isRoot) expect(readFileSync(`/proc/${pid}/environ`, "utf8")).not.toContain(CANARY_KEY);
@@ -338,6 +342,12 @@ describe.skipIf(lacks("node"))("a job in a hostile checkout (needs node)", () =>
         .sort(),
     ).toEqual(["HOME", "HTTPS_PROXY", "PWD"]);
     expect(readFileSync(`${job.log()}.input`, "utf8")).toBe(`${CANARY_KEY}\n`);
+  });
+
+  test("a key of two lines is masked in one, and no line of it is printed", async () => {
+    const job = new Job();
+    const { lines } = await job.start({ version: "2.0.0", "openai-api-key": `${CANARY_KEY}\nsecond%` });
+    expect(lines).toEqual([`::add-mask::${CANARY_KEY}%0Asecond%25`]);
   });
 
   test("by OIDC: the request token is masked and goes through the pipe", async () => {
