@@ -8,6 +8,7 @@ import { likelierUpstream } from "../../src/input/upstream-url.ts";
 import { lacks } from "../harness/needs.ts";
 import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
+import { ALICE, as, reachableBinary, UNREADABLE } from "../harness/users.ts";
 
 const upstream = new RawUpstream();
 const lines = (stderr: string): string[] =>
@@ -102,6 +103,18 @@ describe("a key file as containers have it", () => {
       `error: cannot read --key-file '${named}': others may read or write it`,
       `hint: ${POD}`,
     ]);
+  });
+
+  test.skipIf(lacks("root"))("Kubernetes without fsGroup: the hint names it (needs root)", async () => {
+    const volume = kubernetesVolume(0o400);
+    chmodSync(volume, 0o1777);
+    const launcher = as(ALICE);
+    const { stderr } = await runProgram({
+      args: [`--key-file=${volume}/key`],
+      launcher,
+      binary: reachableBinary(UNREADABLE),
+    });
+    expect(lines(stderr)).toEqual([`error: cannot read --key-file '${volume}/key': EACCES`, `hint: ${POD}`]);
   });
 
   test("a mode that cannot be changed: the hint is standard input, and with that it serves", async () => {
