@@ -14,10 +14,10 @@ var version = "0.1.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "2e7d429349a71fc7cee68cfc14f3919bc23db545b5b45e1c5099396b803e9658",
-  "linux-x64-musl": "89c7cbe81b3860c949a887e4122f146a9b5189ef8137f8a4bffd1ac429808ccf",
-  "linux-arm64": "a74056b1883928452702034a559933beb950c8b88b325050a963fb7655e18e93",
-  "linux-arm64-musl": "74283951c6a20f3cc91de649824064ecff379962f31d88b21971aa9538904f85",
+  "linux-x64": "e9883dbd614039cac99995871e75c912bee79c5df8bf0cba07dff525189878b0",
+  "linux-x64-musl": "55b5644ea7302eeaacec0231cbac44fd168a6809f039fc16ba935b11e604f92b",
+  "linux-arm64": "a758fe30a9c993a036f11ebba5a17cb47fa74d1e0c3d19f384542c48a930faba",
+  "linux-arm64-musl": "e5dbc30732342ac0ed8a749869b8dd8a72041c461e6c99aa9ee217f6f77f6e15",
 };
 
 // packaging/action/release.ts
