@@ -14,10 +14,10 @@ var version = "0.1.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "e9883dbd614039cac99995871e75c912bee79c5df8bf0cba07dff525189878b0",
-  "linux-x64-musl": "55b5644ea7302eeaacec0231cbac44fd168a6809f039fc16ba935b11e604f92b",
-  "linux-arm64": "a758fe30a9c993a036f11ebba5a17cb47fa74d1e0c3d19f384542c48a930faba",
-  "linux-arm64-musl": "e5dbc30732342ac0ed8a749869b8dd8a72041c461e6c99aa9ee217f6f77f6e15",
+  "linux-x64": "6d16373ae96bef8066413c762c086fda68ed02bf4d774060449afd741a6f2caa",
+  "linux-x64-musl": "06accb7f90ec3750ff935ccd6a732922a834a38ac5b830fb41fe047167b1b9c7",
+  "linux-arm64": "86769527fdd0ccc69f649e3ecbb56278fb9f482402c15ba0f04a7f022c94949b",
+  "linux-arm64-musl": "a197cf48c0211c028fa1ea20bdc9b49ce41b149dac796363bd3b5a4c3878e61a",
 };
 
 // packaging/action/release.ts
