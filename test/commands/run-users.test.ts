@@ -143,9 +143,13 @@ describe.skipIf(lacks("root"))("root (needs root)", () => {
     expect(existsSync(file)).toBe(true);
   });
 
-  test("another user gets nothing out of the processes of a run", async () => {
+  test("the user that the proxy runs as gets nothing out of the processes of a run", async () => {
     const script = `for p in $(ps -o pid= --ppid $PPID) $PPID; do for f in environ mem maps fd cwd; do ${as(BOB).slice(0, -3).join(" ")} sh -c "cat /proc/$p/$f >/dev/null 2>&1 || ls /proc/$p/$f/ >/dev/null 2>&1" && echo "$p $f"; done; done; echo over`;
-    const { stdout } = await runScript(url, `sh -c '${script.replaceAll("'", "'\\''")}'`, { binary, env });
+    const { stdout } = await runScript(url, `sh -c '${script.replaceAll("'", "'\\''")}'`, {
+      binary,
+      env,
+      args: [`--user=${BOB}`],
+    });
     expect(stdout).toBe("over\n");
   });
 });
