@@ -144,12 +144,14 @@ describe.skipIf(lacks("root"))("root (needs root)", () => {
   });
 
   test("the user that the proxy runs as gets nothing out of the processes of a run", async () => {
-    const script = `for p in $(ps -o pid= --ppid $PPID) $PPID; do for f in environ mem maps fd cwd; do ${as(BOB).slice(0, -3).join(" ")} sh -c "cat /proc/$p/$f >/dev/null 2>&1 || ls /proc/$p/$f/ >/dev/null 2>&1" && echo "$p $f"; done; done; echo over`;
+    const bob = as(BOB).slice(0, -3).join(" ");
+    // The neighbour, of the same user and open to it, shows that the attack works.
+    const script = `${bob} sleep 9 & s=$!; sleep 0.2; for p in $(ps -o pid= --ppid $PPID) $PPID $s; do for f in environ maps fd cwd; do if ${bob} sh -c "cat /proc/$p/$f >/dev/null 2>&1 || ls /proc/$p/$f/ >/dev/null 2>&1"; then [ $p = $s ] && p=neighbour; echo "$p $f"; p=\${p#neighbour}; p=\${p:-$s}; fi; done; done; kill $s; echo over`;
     const { stdout } = await runScript(url, `sh -c '${script.replaceAll("'", "'\\''")}'`, {
       binary,
       env,
       args: [`--user=${BOB}`],
     });
-    expect(stdout).toBe("over\n");
+    expect(stdout).toBe("neighbour environ\nneighbour maps\nneighbour fd\nneighbour cwd\nover\n");
   });
 });
