@@ -45,6 +45,16 @@ describe("an ordinary user", () => {
     expect(shims()).toEqual([]);
   });
 
+  test("COMMAND, of the same user, gets into neither of the two processes beside it, from a file that it can read", async () => {
+    const script = `until [ "$(ps -o comm= --ppid $$ | grep -c '^responses-')" = 2 ]; do sleep 0.05; done; for p in $(ps -o pid=,comm= --ppid $$ | awk '/responses-/ { print $1 }') $$; do for f in environ maps fd; do head -c 1 /proc/$p/$f >/dev/null 2>&1 || ls /proc/$p/$f/ >/dev/null 2>&1 || continue; [ $p = $$ ] && echo "itself $f" || echo "$p $f"; done; done`;
+    const { stdout } = await runScript(url, script, {
+      launcher: [...NO_TERMINAL, ...as(ORDINARY)],
+      binary: reachableBinary(),
+      env,
+    });
+    expect(stdout).toBe("itself environ\nitself maps\nitself fd\n");
+  });
+
   test("while the key is awaited, another process of this user gets neither the key's pipe nor the environment", async () => {
     const child = Bun.spawn(
       [...as(ORDINARY), reachableBinary(), "run", `--upstream-url=${url}`, "--", "true"],

@@ -90,6 +90,13 @@ const MUTATIONS: ByFile = {
   ],
   "src/commands/run/watch.ts": [
     {
+      promise: "the watcher, which has the socket to the proxy, is closed to its own user",
+      from: "  makeUndumpable();\n",
+      to: "  void makeUndumpable;\n",
+      tests: ["run-users"],
+      only: "neither of the two",
+    },
+    {
       promise: "COMMAND is told when the proxy ends unasked",
       from: "signalProcess(COMMAND, SIGTERM) ?",
       to: "String(COMMAND) !== '' ?",
