@@ -44,10 +44,12 @@ test("a whole life leaves no token anywhere, and no part of one", async () => {
   hosts.accessAnswer = (token) => ({ ...hosts.goodAnswer(token), refresh_token: `refresh.${token}` });
   await until(() => /a new access token after /.test(proxy.stderr), "a token", { seconds: 30 });
   await ask();
-  const files = readdirSync(dump).map((name) => readFileSync(join(dump, name), "utf8"));
-  expect(files.length).toBeGreaterThan(4);
-  files.push(readFileSync(info, "utf8"), readFileSync(`/proc/${proxy.pid}/cmdline`, "latin1"));
+  const files = [readFileSync(info, "utf8"), readFileSync(`/proc/${proxy.pid}/cmdline`, "latin1")];
   const { stdout, stderr } = await proxy.stop();
+  // Only now has every dump got its name.
+  const dumps = readdirSync(dump);
+  expect(dumps.length).toBeGreaterThan(4);
+  files.push(...dumps.map((name) => readFileSync(join(dump, name), "utf8")));
   expect(stdout).toBe("");
   expect(seen.map((raw) => raw.slice(9, 12))).toEqual(["200", "200", "401", "503", "200"]);
   const all = [stderr, ...seen, ...files].join("\n");
