@@ -1,5 +1,5 @@
-// Writes the digests of what `npm run build:all` built to every place that has them: packaging/digests.json, the recipe in the README, and the
-// action. `npm run digests` builds and writes, after each change of the program.
+// Writes the digests of what `npm run build:all` built to every place that has them: packaging/digests.json, the recipe in docs/github-actions.md,
+// and the action. `npm run digests` builds and writes, after each change of the program.
 
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -7,8 +7,9 @@ import { buildAction } from "./action/build.ts";
 import { TARGETS } from "./targets.ts";
 
 const DIGESTS = "packaging/digests.json";
+export const GUIDE = "docs/github-actions.md";
 
-/** What the README's recipe compares the program for linux-x64 with. */
+/** What the recipe compares the program for linux-x64 with. */
 export const RECIPE = /(?<=echo ")\w+(?=  package\/bin\/responses-api-proxy" \| sha256sum)/;
 
 /** Returns the digest of each target's program by SHA256SUMS in a directory. */
@@ -25,6 +26,6 @@ export function digestsIn(directory: string): Record<string, string> {
 if (import.meta.main) {
   const digests = digestsIn("dist");
   writeFileSync(DIGESTS, `${JSON.stringify(digests, undefined, 2)}\n`);
-  writeFileSync("README.md", readFileSync("README.md", "utf8").replace(RECIPE, digests["linux-x64"]!));
+  writeFileSync(GUIDE, readFileSync(GUIDE, "utf8").replace(RECIPE, digests["linux-x64"]!));
   await buildAction();
 }

@@ -14,7 +14,7 @@ import { note, startTimeOf } from "./started.ts";
 /** What a node that starts with one of these has run before this action: code from the checkout could have the key by now. */
 const FOREIGN_CODE = /(^|\s)(-r|--require|--import|--loader|--experimental-loader|--inspect\S*)(=|\s|$)/;
 
-/** The proxy gets these of the workflow's variables, which decide whom it believes to be the upstream (README, Threat model). */
+/** The proxy gets these of the workflow's variables, which decide whom it believes to be the upstream (docs/threat-model.md). */
 const PASSED = [
   "HOME",
   "LANG",

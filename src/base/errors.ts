@@ -1,6 +1,6 @@
 // The two kinds of errors, a person's and a bug, and the exit codes.
 
-/** Every exit code of the program, as the README lists them. */
+/** Every exit code of the program, as docs/commands.md lists them. */
 export const EXIT = {
   /** It was asked to end, and ended. */
   clean: 0,

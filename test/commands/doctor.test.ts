@@ -62,7 +62,7 @@ async function strictExitCode({ args = [], ...start }: Start): Promise<number | 
   return (await runProgram({ ...start, args: [UPSTREAM, "--strict", ...args] })).exitCode;
 }
 
-/** The file as the README recommends to install it. */
+/** The file as docs/install.md recommends to install it. */
 function recommended(): string {
   const path = installedBinary(0o711);
   Bun.spawnSync(["setcap", "cap_ipc_lock=ep", path]);

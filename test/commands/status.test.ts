@@ -423,7 +423,7 @@ describe("wait", () => {
     );
   });
 
-  test.skipIf(lacks("curl"))("in a script, as the README has it (needs curl)", async () => {
+  test.skipIf(lacks("curl"))("in a script, as docs/commands.md has it (needs curl)", async () => {
     const script = `
       echo sk-x | "$0" --http-shutdown --server-info info.json 2>/dev/null &
       url="$("$0" wait info.json)" && "$0" status info.json >/dev/null && curl --fail --silent "$url/shutdown"

@@ -45,16 +45,6 @@ describe("the workflow", () => {
     );
   });
 
-  test("links that lead somewhere", () => {
-    const readme = readFileSync("README.md", "utf8");
-    const anchors = [...guide.matchAll(/\]\(\.\.\/README\.md#([\w-]+)\)/g)].map(([, anchor]) => anchor!);
-    expect(anchors.length).toBeGreaterThan(1);
-    const titles = [...readme.matchAll(/^## (.*)$/gm)].map(([, title]) =>
-      title!.toLowerCase().replaceAll(" ", "-"),
-    );
-    for (const anchor of anchors) expect(titles).toContain(anchor);
-  });
-
   test.skipIf(lacks("bash", "jq"))(
     "after the step that starts the proxy it serves, after the one that stops it nothing is left (needs bash, jq)",
     async () => {

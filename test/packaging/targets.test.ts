@@ -6,7 +6,7 @@ import { readFileSync, symlinkSync } from "node:fs";
 import { version } from "../../package.json";
 import { compileAll, programOf } from "../../packaging/build.ts";
 import digests from "../../packaging/digests.json";
-import { digestsIn, RECIPE } from "../../packaging/digests.ts";
+import { digestsIn, GUIDE, RECIPE } from "../../packaging/digests.ts";
 import { TARGETS } from "../../packaging/targets.ts";
 import { lacks, type Need } from "../harness/needs.ts";
 import { runProgram, temporaryDirectory } from "../harness/program.ts";
@@ -76,9 +76,9 @@ test("SHA256SUMS lists them all, and sha256sum(1) agrees", async () => {
 
 // A build on another processor may have other bytes.
 test.skipIf(lacks("linux-x64"))(
-  "the programs have the bytes that the README's recipe and the action expect, or else: npm run digests (needs linux-x64)",
+  "the programs have the bytes that the recipe and the action expect, or else: npm run digests (needs linux-x64)",
   () => {
     expect<Record<string, string>>(digests).toEqual(digestsIn(directory));
-    expect(RECIPE.exec(readFileSync("README.md", "utf8"))?.[0]).toBe(digests["linux-x64"]);
+    expect(RECIPE.exec(readFileSync(GUIDE, "utf8"))?.[0]).toBe(digests["linux-x64"]);
   },
 );

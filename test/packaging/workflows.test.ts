@@ -51,8 +51,8 @@ describe.skipIf(lacks("systemd-analyze"))("the systemd unit (needs systemd-analy
     expect(Number(exposure)).toBeLessThanOrEqual(2.0);
   });
 
-  test("can be installed beside the README's group, whose name systemd would refuse for a user", () => {
-    const [, group] = /groupadd --system (\S+)/.exec(readFileSync("README.md", "utf8"))!;
+  test("can be installed beside the recommended group, whose name systemd would refuse for a user", () => {
+    const [, group] = /groupadd --system (\S+)/.exec(readFileSync("docs/install.md", "utf8"))!;
     expect(unit).toMatch(/^DynamicUser=yes$/m);
     expect(group).not.toBe(/^User=(\S+)$/m.exec(unit)?.[1] ?? basename(UNIT, ".service"));
   });

@@ -4,8 +4,7 @@
 // is seen, too. Texts that a message is made of stand in its row, or in rows of their own.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 
 import { EXIT } from "../../src/base/errors.ts";
 import { ERROR_CODES } from "../../src/proxy/error-response.ts";
@@ -149,26 +148,6 @@ test("every error code and every exit code is there", () => {
   const [, codes] = /^## Exit codes\n([\s\S]*?)^## /m.exec(page)!;
   for (const code of Object.values(EXIT)) expect(codes).toMatch(new RegExp(`\\b${code}\\b`));
 });
-
-test("every place that it links to exists", () => {
-  const links = [...page.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)];
-  expect(links.length).toBeGreaterThan(5);
-  for (const [, path, anchor] of links) {
-    const file = path === "" ? DOCUMENT : join("docs", path!);
-    expect(existsSync(file), file).toBe(true);
-    if (anchor !== undefined) expect(anchorsOf(readFileSync(file, "utf8"))).toContain(anchor);
-  }
-});
-
-/** As GitHub makes them of headings. */
-function anchorsOf(text: string): string[] {
-  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
-    heading!
-      .toLowerCase()
-      .replace(/[^\p{L}\d\- ]/gu, "")
-      .replaceAll(" ", "-"),
-  );
-}
 
 describe("the scanner", () => {
   const textsOf = (source: string): string[] => literalsOf(source).map(({ text }) => text);

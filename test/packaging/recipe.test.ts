@@ -1,4 +1,4 @@
-// What README.md shows is true of the program.
+// docs/github-actions.md: the steps by hand, with a key, do what they say.
 
 import { describe, expect, test } from "bun:test";
 import {
@@ -12,46 +12,15 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
-import { EXIT } from "../../src/base/errors.ts";
-import { ERROR_CODES } from "../../src/proxy/error-response.ts";
 import { until } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
 import { BINARY, CANARY_KEY, isAlive, runProgram, temporaryDirectory } from "../harness/program.ts";
 
-const readme = readFileSync("README.md", "utf8");
-const section = (title: string): string =>
-  new RegExp(`^## ${title}\\n([\\s\\S]*?)(?=^## |$(?![\\s\\S]))`, "m").exec(readme)?.[1] ?? "";
+const guide = readFileSync("docs/github-actions.md", "utf8");
 
-test("Usage is --help verbatim", async () => {
-  const { stdout } = await runProgram({ args: ["--help"] });
-  expect(/```text\n([\s\S]*?)```/.exec(section("Usage"))?.[1]).toBe(stdout);
-});
-
-test("every exit code has its row, and there is no other", () => {
-  const rows = [...section("Usage").matchAll(/^\| (\d+) +\|/gm)].map(([, code]) => Number(code));
-  expect(rows).toEqual(Object.values(EXIT));
-});
-
-test("every error code a client can get has its row", () => {
-  for (const code of ERROR_CODES) expect(section("Behaviour")).toContain(`\`${code}\``);
-});
-
-test("every file that it names exists", () => {
-  const links = [...readme.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path!);
-  const files = [...readme.matchAll(/`((?:src|native|test|docs|contrib)\/[\w/.-]+)`/g)].map(
-    ([, path]) => path!,
-  );
-  expect(links.length).toBeGreaterThan(2);
-  expect([...links, ...files].filter((path) => !existsSync(path))).toEqual([]);
-});
-
-test("has no path of a developer's machine", () => {
-  expect(readme).not.toMatch(/\/(work|root)\//);
-});
-
-describe("In GitHub Actions", () => {
+describe("the steps by hand", () => {
   type Step = { name?: string; run?: string; if?: string; "working-directory"?: string };
-  const [, block] = /```yaml\n([\s\S]*?)```/.exec(section("In GitHub Actions"))!;
+  const [, block] = /^## The steps by hand\n[\s\S]*?```yaml\n([\s\S]*?)```/m.exec(guide)!;
   const steps = Bun.YAML.parse(block!) as Step[];
   const stepOf = (name: string): Step => steps.find((step) => step.name === name)!;
 
