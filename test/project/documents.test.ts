@@ -12,11 +12,9 @@ import { lacks } from "../harness/needs.ts";
 import { BINARY, CANARY_KEY, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
 
-const PAGES = [
-  ...["*.md", "docs/**/*.md", "native/*.md", "contrib/**/*.md"].flatMap((pages) => [
-    ...new Bun.Glob(pages).scanSync("."),
-  ]),
-].sort();
+const PAGES = ["*.md", "docs/**/*.md", "native/*.md", "contrib/**/*.md"]
+  .flatMap((pages) => Array.from(new Bun.Glob(pages).scanSync(".")))
+  .sort();
 const pages = new Map(PAGES.map((page) => [page, readFileSync(page, "utf8")]));
 const readme = pages.get("README.md")!;
 
