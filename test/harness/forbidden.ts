@@ -2,6 +2,7 @@
 // writes the results to standard output as a line of JSON.
 
 import { spawnSync } from "node:child_process";
+import { createSocket } from "node:dgram";
 import {
   chmodSync,
   closeSync,
@@ -24,6 +25,7 @@ declare const CHANGED_FILE: string;
 /** A file in a directory that may be written. */
 declare const WRITABLE_FILE: string;
 declare const OTHER_PORT: number;
+declare const UPSTREAM_PORT: number;
 declare const OTHER_PID: number;
 
 const outcome = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? String(error);
@@ -46,6 +48,13 @@ const listening = (path: string): Promise<unknown> =>
   );
 const connecting = (port: number): Promise<unknown> =>
   new Promise((resolve, reject) => connect(port, "127.0.0.1").once("connect", resolve).once("error", reject));
+const sending = (port: number): Promise<unknown> =>
+  new Promise((resolve, reject) => {
+    const socket = createSocket("udp4");
+    socket.send("x", port, "127.0.0.1", (error) => (error === null ? resolve(0) : reject(error)));
+  });
+const connectingElsewhere = (port: number): Promise<unknown> =>
+  new Promise((resolve, reject) => connect(port, "127.0.0.2").once("connect", resolve).once("error", reject));
 const binding = (port: number): Promise<unknown> =>
   new Promise((resolve, reject) =>
     createServer()
@@ -83,6 +92,9 @@ const FORBIDDEN = {
   seccomp: [317, 277],
 } as const;
 
+const LISTEN = [50, 201] as const;
+const PROT_READ_EXEC = 5;
+const MAP_PRIVATE = 2;
 const PR_SET_DUMPABLE = 4n;
 const TIOCSTI = 0x5412n;
 const F_SETOWN = 8n;
@@ -131,6 +143,16 @@ async function tryAll(): Promise<void> {
     "a socket there": await attempt(() => listening(WRITABLE_FILE)),
     "a socket there, Bun.serve": await attempt(() => {
       Bun.serve({ unix: WRITABLE_FILE, fetch: () => new Response("") });
+    }),
+    // What the sandbox leaves (docs/threat-model.md).
+    "the upstream's port at another address": await attempt(() => connectingElsewhere(UPSTREAM_PORT)),
+    "a datagram to another port": await attempt(() => sending(OTHER_PORT)),
+    "listen on a port of the kernel's choice": call(LISTEN, BigInt(libc.socket(2, 1, 0)), 1n),
+    "execute what it wrote": await attempt(() => {
+      const fd = openSync(`${WRITABLE_FILE}.file`, "r");
+      const result = libc.mmap(0n, 4096n, PROT_READ_EXEC, MAP_PRIVATE, fd, 0n);
+      closeSync(fd);
+      if (result === -1n) throw new Error(resultOf(result));
     }),
     "a netlink socket": resultOf(libc.socket(16, 3, 0)),
     "a VSOCK socket": resultOf(libc.socket(40, 1, 0)),

@@ -157,6 +157,7 @@ describe("an attacker who has taken the process over", () => {
       CHANGED_FILE: `"${changed}"`,
       WRITABLE_FILE: `"${made}/other"`,
       OTHER_PORT: other.port,
+      UPSTREAM_PORT: upstream.port,
       OTHER_PID: victim.pid,
     };
     const defines = Object.entries(hook).map(([name, value]) => `--define=${name}=${value}`);
@@ -204,7 +205,11 @@ describe("an attacker who has taken the process over", () => {
       ...(abi < 3 ? ["open(O_TRUNC)"] : []),
       ...(abi < 4 ? ["connect elsewhere", "bind elsewhere"] : []),
       "a file there",
+      "a datagram to another port",
+      "listen on a port of the kernel's choice",
+      "execute what it wrote",
     ]);
+    expect(results["the upstream's port at another address"]).toBe("ECONNREFUSED");
     expect(by("ENOSYS").length).toBeGreaterThan(25);
     // Not even an empty file was made.
     expect(readdirSync(elsewhere)).toEqual([]);

@@ -1,0 +1,40 @@
+// What COMMAND and other processes of its user can read beside a `run`: the token always, the key only where the caller leaves it.
+
+import { expect, test } from "bun:test";
+
+import { BARE_ENVIRONMENT, CANARY_KEY } from "../harness/program.ts";
+import { NO_TERMINAL, runScript } from "../harness/run.ts";
+import { RawUpstream } from "../harness/upstream.ts";
+import { as, ORDINARY, reachableBinary } from "../harness/users.ts";
+
+const { url } = new RawUpstream();
+
+/** As COMMAND: its child, which has an environment of its own, reads the environments of COMMAND, of its caller and of its other children. */
+const LOOK = `caller=$PPID; for p in $(ps -o pid= --ppid $$) $caller $$; do [ $p = $$ ] && who=COMMAND || who=other; [ $p = $caller ] && who=caller; env -i who=$who p=$p sh -c 'tr "\\0" "\\n" 2>/dev/null </proc/$p/environ | grep -o -e "^OPENAI_API_KEY=..." | sed "s/^/$who /"'; done; true`;
+
+const BINARY = reachableBinary();
+
+/** Runs LOOK behind a proxy, from a shell that is there until COMMAND ends, and gets its key as `pipe` says. */
+async function seen(pipe: string, env: Record<string, string>): Promise<string[]> {
+  const { stdout } = await runScript(url, LOOK, {
+    launcher: [...NO_TERMINAL, ...as(ORDINARY), "sh", "-c", `${pipe} "$0" "$@"; exit $?`],
+    binary: BINARY,
+    env: { ...BARE_ENVIRONMENT, ...env },
+  });
+  return stdout.split("\n").slice(0, -1);
+}
+
+const TOKEN = /^COMMAND OPENAI_API_KEY=(?!sk-)...$/;
+
+test("COMMAND's own child reads the token in its environment, and the key in no process around it", async () => {
+  expect(await seen("", {})).toEqual([expect.stringMatching(TOKEN)]);
+});
+
+// No protection of the proxy's: what the documents say about the shell that has the key is true.
+test("a shell that was started with the key keeps it, and COMMAND reads it there", async () => {
+  expect(CANARY_KEY).toStartWith("sk-");
+  expect(await seen("printenv OPENAI_API_KEY |", { OPENAI_API_KEY: CANARY_KEY })).toEqual([
+    "caller OPENAI_API_KEY=sk-",
+    expect.stringMatching(TOKEN),
+  ]);
+});
