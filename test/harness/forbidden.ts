@@ -130,6 +130,8 @@ async function tryAll(): Promise<void> {
       Bun.spawnSync(["/bin/true"]);
     }),
     "kill outside": await attempt(() => process.kill(OTHER_PID, 0)),
+    // The one call with a signal for others that the filter leaves: Landlock stops it.
+    "signal another's thread": call([200, 130], BigInt(OTHER_PID), 0n),
     "limit another process": call([302, 261], BigInt(OTHER_PID), RLIMIT_CPU, BigInt(ptr(struct()))),
     "read another's environment": await attempt(() => readFileSync(`/proc/${OTHER_PID}/environ`)),
     "setuid(0)": await attempt(() => process.setuid!(0)),

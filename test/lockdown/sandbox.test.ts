@@ -192,6 +192,7 @@ describe("an attacker who has taken the process over", () => {
       "read another's environment",
     ]);
     expect(by("EPERM")).toEqual([
+      ...(abi >= 6 ? ["signal another's thread"] : []),
       "limit another process",
       "a Unix socket",
       "a socket there, Bun.serve",
@@ -204,6 +205,7 @@ describe("an attacker who has taken the process over", () => {
     expect(by("OK")).toEqual([
       ...(abi < 3 ? ["open(O_TRUNC)"] : []),
       ...(abi < 4 ? ["connect elsewhere", "bind elsewhere"] : []),
+      ...(abi < 6 ? ["signal another's thread"] : []),
       "a file there",
       "a datagram to another port",
       "listen on a port of the kernel's choice",

@@ -351,13 +351,20 @@ const MUTATIONS: ByFile = {
       only: "taken the process over",
     },
     {
-      promise: "no signals and abstract sockets to others",
+      promise: "no signals to others",
       from: "attributes[2] = abi >= SCOPE_ABI ? SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL : 0n;",
-      to: "",
+      to: "attributes[2] = abi >= SCOPE_ABI ? SCOPE_ABSTRACT_UNIX_SOCKET : 0n;",
+      tests: ["sandbox"],
+      only: "taken the process over",
+    },
+    {
+      promise: "no abstract sockets of others",
+      from: "attributes[2] = abi >= SCOPE_ABI ? SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL : 0n;",
+      to: "attributes[2] = abi >= SCOPE_ABI ? SCOPE_SIGNAL : 0n;",
       tests: ["sandbox"],
       only: "taken the process over",
       known:
-        "a second defence: seccomp has neither kill(2) nor Unix sockets; it is what is left where seccomp is not to be had",
+        "a second defence: seccomp has no Unix sockets; it is what is left where seccomp is not to be had",
     },
   ],
   "native/files/descriptors.ts": [
