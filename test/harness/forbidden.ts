@@ -147,6 +147,7 @@ async function tryAll(): Promise<void> {
       Bun.serve({ unix: WRITABLE_FILE, fetch: () => new Response("") });
     }),
     // What the sandbox leaves (docs/threat-model.md).
+    "read a file of the user's": await attempt(() => readFileSync(CHANGED_FILE)),
     "the upstream's port at another address": await attempt(() => connectingElsewhere(UPSTREAM_PORT)),
     "a datagram to another port": await attempt(() => sending(OTHER_PORT)),
     "listen on a port of the kernel's choice": call(LISTEN, BigInt(libc.socket(2, 1, 0)), 1n),

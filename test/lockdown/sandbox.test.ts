@@ -82,27 +82,28 @@ function expectClosed(_name: string, { binary, launcher = [], args = [], capabil
     await proxy.waitForLine(/protections: .*\n/);
   });
 
-  const name =
-    "in every thread: that user and no other, no group, no capability but one, seccomp and no_new_privs";
-  test.skipIf(lacks("/proc without hidepid"))(`${name} (needs /proc without hidepid)`, () => {
-    const tasks = readdirSync(`/proc/${proxy.pid}/task`);
-    expect(tasks.length).toBeGreaterThan(1);
-    for (const task of tasks) {
-      const status = readFileSync(`/proc/${proxy.pid}/task/${task}/status`, "utf8");
-      const fields = Object.fromEntries(status.split("\n").map((line) => line.split(/:\s*/, 2)));
-      expect(fields).toMatchObject({
-        Uid: [ORDINARY, ORDINARY, ORDINARY, ORDINARY].join("\t"),
-        Gid: [GID, GID, GID, GID].join("\t"),
-        Groups: GROUPS,
-        CapPrm: capabilities,
-        CapEff: capabilities,
-        NoNewPrivs: "1",
-        Seccomp: "2",
-      });
-      // Only root can reduce its bounding set; an ordinary user's does not matter, because nothing can add capabilities.
-      if (args.length > 0) expect(fields).toMatchObject({ CapBnd: CAP_IPC_LOCK, CapAmb: CAP_IPC_LOCK });
-    }
-  });
+  test.skipIf(lacks("/proc without hidepid"))(
+    "in every thread: that user and no other, no group, no capability but one, seccomp and no_new_privs (needs /proc without hidepid)",
+    () => {
+      const tasks = readdirSync(`/proc/${proxy.pid}/task`);
+      expect(tasks.length).toBeGreaterThan(1);
+      for (const task of tasks) {
+        const status = readFileSync(`/proc/${proxy.pid}/task/${task}/status`, "utf8");
+        const fields = Object.fromEntries(status.split("\n").map((line) => line.split(/:\s*/, 2)));
+        expect(fields).toMatchObject({
+          Uid: [ORDINARY, ORDINARY, ORDINARY, ORDINARY].join("\t"),
+          Gid: [GID, GID, GID, GID].join("\t"),
+          Groups: GROUPS,
+          CapPrm: capabilities,
+          CapEff: capabilities,
+          NoNewPrivs: "1",
+          Seccomp: "2",
+        });
+        // Only root can reduce its bounding set; an ordinary user's does not matter, because nothing can add capabilities.
+        if (args.length > 0) expect(fields).toMatchObject({ CapBnd: CAP_IPC_LOCK, CapAmb: CAP_IPC_LOCK });
+      }
+    },
+  );
 
   test("the protections line says so", () => {
     const locked = capabilities === CAP_IPC_LOCK ? "memory locked, " : "";
@@ -207,6 +208,7 @@ describe("an attacker who has taken the process over", () => {
       ...(abi < 4 ? ["connect elsewhere", "bind elsewhere"] : []),
       ...(abi < 6 ? ["signal another's thread"] : []),
       "a file there",
+      "read a file of the user's",
       "a datagram to another port",
       "listen on a port of the kernel's choice",
       "execute what it wrote",
