@@ -18,7 +18,7 @@ type Exceptions = {
   executables: readonly string[];
   /** TCP ports that it may connect to. */
   connectPorts: readonly number[];
-  /** TCP ports that it may bind; 0 means any free port that the kernel chooses. */
+  /** TCP ports that it may bind; 0 means any free port that the kernel chooses. NOT restricted: listen(2) without bind(2) takes such a port, too. */
   bindPorts: readonly number[];
 };
 
