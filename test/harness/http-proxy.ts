@@ -4,15 +4,18 @@ import { connect, createServer } from "node:net";
 
 import { atEnd } from "./cleanup.ts";
 
-/** An HTTP proxy that leads every name to 127.0.0.1, and whom it was asked for. */
-export async function startHttpProxy(): Promise<{ port: number; asked: string[] }> {
+/** An HTTP proxy that leads every name to 127.0.0.1, there to the port that was asked for or to the one given; and whom it was asked for. */
+export async function startHttpProxy({ to }: { to?: number } = {}): Promise<{
+  port: number;
+  asked: string[];
+}> {
   const asked: string[] = [];
   const server = createServer((socket) => {
     socket.on("error", () => {});
     socket.once("data", (bytes) => {
       const [, host, port] = /^CONNECT (\S+):(\d+) /.exec(bytes.toString())!;
       asked.push(`${host}:${port}`);
-      const onwards = connect(Number(port), "127.0.0.1", () => {
+      const onwards = connect(to ?? Number(port), "127.0.0.1", () => {
         socket.write("HTTP/1.1 200 OK\r\n\r\n");
         socket.pipe(onwards).pipe(socket);
       });

@@ -31,6 +31,7 @@ const HERE = {
   "overlay mounts": () => succeeds("unshare", "--mount", "sh", "-c", OVERLAY),
   curl: hasTool("curl"),
   jq: hasTool("jq"),
+  pgrep: hasTool("pgrep"),
   "systemd-analyze": hasTool("systemd-analyze"),
   "mount namespaces": () => succeeds("unshare", "--mount", "true"),
   "user namespaces": () => succeeds(...SETPRIV, "unshare", "--user", "--map-current-user", "true"),
