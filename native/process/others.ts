@@ -40,6 +40,32 @@ export function takeSignalsFrom(pid: number): void {
     libc.signal(signal, (ignored >> BigInt(signal - 1)) & 1n ? SIG_IGN : SIG_DFL);
 }
 
+/**
+ * Returns the environments of the processes above this one that another process of its user can read, up to the first one that it cannot
+ * (proc_pid_environ(5)). `NAME=value` each, as text.
+ */
+export function readableEnvironmentsAbove(): string[][] {
+  const found: string[][] = [];
+  for (let pid = parentOf("self"); pid > 1; pid = parentOf(String(pid))) {
+    const environment = readTextIfReadable(`/proc/${pid}/environ`);
+    if (environment === undefined) break;
+    found.push(environment.split("\0").slice(0, -1));
+  }
+  return found;
+}
+
+function parentOf(pid: string): number {
+  return Number(/^PPid:\t(\d+)$/m.exec(readTextIfThere(`/proc/${pid}/status`) ?? "")?.[1] ?? 0);
+}
+
+function readTextIfReadable(path: string): string | undefined {
+  try {
+    return readText(path);
+  } catch {
+    return undefined;
+  }
+}
+
 /** What the process was started with, as bytes in latin1: arguments and environment need not be text. */
 export type StartBlocks = { args: string[]; variables: string[] };
 

@@ -16,6 +16,12 @@ const MUTATIONS: ByFile = {
       to: '    token: "any",\n    path:',
       tests: ["run"],
     },
+    {
+      promise: "a COMMAND that can read the key in the shell that has it is warned of",
+      from: "  if (above.length > 0 && launched.ready.withKey.length > 0) warnOfCaller();\n",
+      to: "",
+      tests: ["run-neighbours"],
+    },
   ],
   "src/commands/run/launch.ts": [
     {

@@ -13,7 +13,7 @@ const GAP = 9;
 const STANDS_MS = 8000;
 
 const CAPTION =
-  "Recorded in a terminal, by npm run record. A stand-in on the same machine plays api.openai.com.";
+  "Recorded in a terminal, by npm run record. Stand-ins on the same machine play pass and api.openai.com.";
 
 export function draw(rows: readonly Row[]): string {
   const times = [...new Set(rows.flatMap(({ pieces }) => pieces.map(({ atMs }) => atMs)))].sort(

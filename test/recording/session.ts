@@ -1,5 +1,6 @@
 // The session that docs/pictures/run.svg shows: a shell on a real pty, with the program, an agent and an attack typed into it. The command
-// lines are those of a user: api.openai.com is a stand-in on this machine, which an HTTPS_PROXY leads to.
+// lines are those of a user: `pass` is a stand-in, and so is
+// api.openai.com: on this machine, where an HTTPS_PROXY leads to.
 
 import { chmodSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -17,9 +18,9 @@ import { as, ORDINARY } from "../harness/users.ts";
 export const COLUMNS = 90;
 const ROWS = 40;
 
-/** What is typed. The first line is the key's owner, the others are whoever runs behind the proxy: the same user. */
+/** What is typed. The first line is the key's owner, who has a password manager; the others are whoever runs behind the proxy: the same user. */
 export const COMMANDS = [
-  "printenv OPENAI_API_KEY | responses-api-proxy run -- bash",
+  "pass show openai | responses-api-proxy run -- bash",
   "env | grep -i key                # a token for this proxy, not the key",
   "bun agent.js 'Where is the key?' # OpenAI's SDK",
   "curl -w '\\nHTTP %{http_code}\\n' $OPENAI_BASE_URL/models",
@@ -72,6 +73,8 @@ async function makeHome(): Promise<string> {
   if (!built.success) throw new AggregateError(built.logs, "the agent cannot be bundled");
   writeFileSync(join(home, ".bashrc"), `unset PROMPT_COMMAND; PS1='${INNER}'\n`);
   writeFileSync(join(home, ".hushlogin"), "");
+  writeFileSync(join(home, "pass"), `#!/bin/sh\necho '${CANARY_KEY}'\n`);
+  chmodSync(join(home, "pass"), 0o755);
   writeFileSync(join(home, "inputrc"), "set enable-bracketed-paste off\n");
   for (const name of ["agent.js", ".bashrc", "inputrc"]) chmodSync(join(home, name), 0o644);
   return home;
@@ -91,7 +94,7 @@ class Shell {
       env: {
         ...BARE_ENVIRONMENT,
         ...environment,
-        PATH: [...path, BARE_ENVIRONMENT.PATH].join(":"),
+        PATH: [home, ...path, BARE_ENVIRONMENT.PATH].join(":"),
         HOME: home,
         PS1: OUTER,
         // The shell does not wait for the process that says the closing line: its prompt could come first.
@@ -99,7 +102,6 @@ class Shell {
         TERM: "dumb",
         INPUTRC: join(home, "inputrc"),
         HISTFILE: "/dev/null",
-        OPENAI_API_KEY: CANARY_KEY,
       },
       cwd: home,
       terminal: {

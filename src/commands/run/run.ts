@@ -6,7 +6,7 @@
 
 import { isTerminal, makePipe } from "../../../native/files/descriptors.ts";
 import { close, writeAll } from "../../../native/files/files.ts";
-import { openProcess, startBlocks } from "../../../native/process/others.ts";
+import { openProcess, readableEnvironmentsAbove, startBlocks } from "../../../native/process/others.ts";
 import { makeUndumpable, parentPid } from "../../../native/process/process.ts";
 import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
 import { basename } from "../../base/paths.ts";
@@ -61,9 +61,14 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
     watcher = leaveWatcher(started, options, { own, shim: directory });
     isShimmed = directory !== undefined && isMade(directory);
   };
-  const launched = await launch({ starter: "run", options, environment, variables, meanwhile });
+  // Root reads the key anyway.
+  const above = process.getuid!() === 0 ? [] : readableEnvironmentsAbove();
+  const searched = [...variables, ...above.flat()];
+  const launched = await launch({ starter: "run", options, environment, variables: searched, meanwhile });
   if (typeof launched === "number") return launched as ExitCode;
   const { port, token } = launched.ready as { port: number; token: string };
+  // What is in this environment, the process that started this one has, too, if not where it was born.
+  if (above.length > 0 && launched.ready.withKey.length > 0) warnOfCaller();
   const clientVariables = clientEnvironment(variables, launched.ready, {
     port,
     token,
@@ -74,6 +79,12 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
   if (shim && basename(name) === CODEX) command.splice(1, 0, ...providerFlags(port));
   writeAll(watcher!, COMMAND_STARTS);
   executeCommand(file, command, clientVariables, callers);
+}
+
+function warnOfCaller(): void {
+  terminal.warning("COMMAND can read the key: the process that started run has it in its environment", [
+    "pipe it in from where COMMAND cannot read it, such as a password manager; or have root start the proxy, with --user",
+  ]);
 }
 
 /** Text of what was bytes in latin1; undefined if it is none, or there was nothing. */
