@@ -84,7 +84,8 @@ export class Journal {
     const counted = Object.entries(fields.answers).map(([status, count]) => `${count} × ${status}`);
     const answers = counted.length === 0 ? "" : `; answers: ${counted.join(", ")}`;
     const began = when === "so far" ? "running for" : "ended after";
-    const counts = `${fields.exchanges} exchanges (${fields.failed} failed), ${fields.refused} refused`;
+    const exchanges = fields.exchanges === 1 ? "exchange" : "exchanges";
+    const counts = `${fields.exchanges} ${exchanges} (${fields.failed} failed), ${fields.refused} refused`;
     return { text: `${began} ${fields.uptime_s} s: ${counts}${answers}`, fields };
   }
 }

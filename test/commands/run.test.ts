@@ -250,7 +250,7 @@ describe("the proxy", () => {
     );
     expect(linesOf(stderr)).toEqual([
       ...WARNINGS,
-      expect.stringMatching(/^ended after \d+ s: 1 exchanges \(0 failed\), 1 refused; answers: 1 × 2xx$/),
+      expect.stringMatching(/^ended after \d+ s: 1 exchange \(0 failed\), 1 refused; answers: 1 × 2xx$/),
     ]);
   });
 
@@ -267,7 +267,7 @@ describe("the proxy", () => {
     const script = `curl -s -d hi -H "Authorization: Bearer $OPENAI_API_KEY" "$OPENAI_BASE_URL/responses" & sleep 0.2; echo over`;
     const { stdout, stderr } = await runScript(slow.url, script, { args: ["--shutdown-timeout=100ms"] });
     expect(stdout).toBe("over\n");
-    expect(linesOf(stderr).at(-1)).toMatch(/^ended after \d+ s: 1 exchanges/);
+    expect(linesOf(stderr).at(-1)).toMatch(/^ended after \d+ s: 1 exchange/);
   });
 });
 
@@ -340,7 +340,7 @@ test.skipIf(lacks("cc"))(
     expect(Bun.spawnSync(["cc", "-w", "-pthread", "-o", program, source]).exitCode).toBe(0);
     const { stdout, stderr } = await runWith(url, [program]);
     expect(stdout).toBe("ok");
-    expect(linesOf(stderr)).toEqual([...WARNINGS, expect.stringMatching(/^ended after \d+ s: 1 exchanges/)]);
+    expect(linesOf(stderr)).toEqual([...WARNINGS, expect.stringMatching(/^ended after \d+ s: 1 exchange/)]);
   },
 );
 

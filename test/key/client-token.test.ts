@@ -512,7 +512,7 @@ test("OpenAI's SDK takes it as the API key, and says so if it is wrong, without 
   expect(refused).toBeInstanceOf(AuthenticationError);
   expect(refused).toMatchObject({ status: 401, code: "token_refused" });
   expect(api.requests).toHaveLength(1);
-  expect((await proxy.stop()).stderr).toContain("1 exchanges (0 failed), 1 refused");
+  expect((await proxy.stop()).stderr).toContain("1 exchange (0 failed), 1 refused");
   api.stop();
 });
 

@@ -147,7 +147,7 @@ describe("--max-requests", () => {
     held[0]!.write(chunk("two") + LAST_CHUNK);
     await wire.untilClosed();
     expect(wire.received).toEndWith("two\r\n0\r\n\r\n");
-    expect((await proxy.ended()).stderr).toContain("1 exchanges (0 failed), 1 refused");
+    expect((await proxy.ended()).stderr).toContain("1 exchange (0 failed), 1 refused");
   });
 
   test("OpenAI's SDK does not try again", async () => {
@@ -166,7 +166,7 @@ describe("--max-requests", () => {
     );
     expect(refused).toBeInstanceOf(PermissionDeniedError);
     expect(refused).toMatchObject({ status: 403, code: "budget_spent" });
-    expect((await proxy.stop()).stderr).toContain("1 exchanges (0 failed), 1 refused");
+    expect((await proxy.stop()).stderr).toContain("1 exchange (0 failed), 1 refused");
     api.stop();
   });
 });

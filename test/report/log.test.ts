@@ -230,7 +230,7 @@ test("the requests of status and wait are not counted as refusals, and get no ex
   expect((await roundTrip(proxy.port, REQUEST)).status).toBe(200);
   const { stderr } = await proxy.stop();
   expect(stderr).toContain(": #1 200, ");
-  expect(stderr).toMatch(/: 1 exchanges \(0 failed\), 1 refused; answers: 1 × 2xx\n/);
+  expect(stderr).toMatch(/: 1 exchange \(0 failed\), 1 refused; answers: 1 × 2xx\n/);
 });
 
 test("an answer whose status no Response can have is passed on, and logged", async () => {
@@ -262,7 +262,7 @@ describe("how an exchange ended", () => {
     const { stderr } = await proxy.stop();
     // A client that leaves does not make an exchange fail, nor does an answer that breaks off after its start.
     expect(stderr).not.toContain("exchange failed");
-    expect(stderr).toContain("1 exchanges (0 failed)");
+    expect(stderr).toContain("1 exchange (0 failed)");
     return how!;
   }
   const NEVER = (): void => {};
