@@ -99,6 +99,7 @@ describe.skipIf(lacks("bash", "curl"))("the README's commands", () => {
     const scripts = {
       sudo: 'exec "$@"',
       codex: 'printf "%s\\n" "$@"; printenv',
+      pass: `echo '${CANARY_KEY}'`,
       "responses-api-proxy": `case "$1" in run) shift; set -- run --upstream-url='${upstream.url}' "$@" ;; --*) set -- --upstream-url='${upstream.url}' "$@" ;; esac; exec '${BINARY}' "$@"`,
     };
     for (const [name, script] of Object.entries(scripts))
