@@ -8,7 +8,7 @@ import { blocksOf, sectionOf } from "../harness/documents.ts";
 import { lacks } from "../harness/needs.ts";
 import { BINARY, CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { OK, RawUpstream } from "../harness/upstream.ts";
-import { reachableBinary, UNREADABLE } from "../harness/users.ts";
+import { as, ORDINARY, reachableBinary, UNREADABLE } from "../harness/users.ts";
 import { REQUEST, roundTrip } from "../harness/wire.ts";
 
 const commands = readFileSync("docs/commands.md", "utf8");
@@ -50,9 +50,10 @@ test.skipIf(lacks("bash"))("status and wait (needs bash)", async () => {
 });
 
 test("doctor: what holds here is said as the page says it", async () => {
-  // As it is installed: its user cannot read it.
-  const binary = reachableBinary(UNREADABLE);
+  // As it is installed: an ordinary user starts it, and cannot read it.
+  const [launcher, binary] = [as(ORDINARY), reachableBinary(UNREADABLE)];
   const { stdout } = await runProgram({
+    launcher,
     binary,
     args: ["doctor", `--upstream-url=${new RawUpstream().url}`],
   });
