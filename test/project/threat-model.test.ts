@@ -46,3 +46,32 @@ describe.each([
     expect(named.filter((one) => !isThere(one))).toEqual([]);
   });
 });
+
+test("a test that is not there is noticed: another file, another name, a text that is no name", () => {
+  const [right, file, name, message] = testsIn(
+    'lockdown/secrecy: "every door is closed to the same user"; lockdown/secrets; key/key: "nothing of the kind"; lockdown/secrecy: "strace"',
+  );
+  expect([right, file, name, message].map((one) => isThere(one!))).toEqual([true, false, false, false]);
+});
+
+describe("attackers", () => {
+  const rows = [...text.matchAll(/^\| \*\*([A-Z])\*\* +\| ([^|]+?) +\|/gm)];
+  const sections = new Map(
+    [...text.matchAll(/^### ([A-Z]): .*\n([^]*?)(?=^##)/gm)].map(([, letter, body]) => [letter!, body!]),
+  );
+
+  test("each has a row and a section, and no other has", () => {
+    expect(rows.length).toBeGreaterThan(8);
+    expect([...sections.keys()]).toEqual(rows.map(([, letter]) => letter!));
+  });
+
+  test("each has a test", () => {
+    for (const [letter, body] of sections) expect(testsIn(body).length, letter).toBeGreaterThan(0);
+  });
+
+  test("those of native/README.md are the same", () => {
+    const native = [...readFileSync("native/README.md", "utf8").matchAll(/^- \*\*([A-Z])\*\*: /gm)];
+    expect(native.length).toBeGreaterThan(5);
+    for (const [, letter] of native) expect(sections.has(letter!), letter).toBe(true);
+  });
+});
