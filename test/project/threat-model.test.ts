@@ -2,7 +2,6 @@
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 
 const PAGE = "docs/threat-model.md";
 const text = readFileSync(PAGE, "utf8");
