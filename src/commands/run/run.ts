@@ -161,9 +161,12 @@ export function printEnvironment(): ExitCode {
 
 Programs that look elsewhere need a line in COMMAND, such as sh -c '…':
 
-  cline     cline auth -p openai-native -k "$OPENAI_API_KEY" -m MODEL -b "$OPENAI_BASE_URL"
-  pi        in ~/.pi/agent/models.json: providers.openai.baseUrl = OPENAI_BASE_URL's value
-  Continue  in config.yaml: apiBase and apiKey with both values, useResponsesApi: true
-  codex by its path, from another program: codex ${shellFlags()}`);
+  cline      cline auth -p openai-native -k "$OPENAI_API_KEY" -m MODEL -b "$OPENAI_BASE_URL"
+  pi         in ~/.pi/agent/models.json: providers.openai.baseUrl = OPENAI_BASE_URL's value
+  Continue   in config.yaml: apiBase and apiKey with both values, useResponsesApi: true
+  Codex SDK  new Codex({ codexPathOverride: "codex" })
+  codex by its path, from another program: codex ${shellFlags()}
+
+With --port N the URL is the same at each start, for files that have it. The token is not.`);
   return EXIT.clean;
 }
