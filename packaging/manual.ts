@@ -70,7 +70,7 @@ const FILES: [path: string, text: string][] = [
 const SIGNALS: [names: string, text: string][] = [
   [
     "`SIGTERM`, `SIGINT`, `SIGHUP`",
-    "Accept no new request, let exchanges in flight end within `--shutdown-timeout`, and exit with 0; with 1 if the key is still awaited. A second signal ends the proxy at once.",
+    "Accept no new request, let exchanges in flight end within `--shutdown-timeout`, and exit with 0; with 1 if the key is still awaited. A second signal ends the proxy at once. `connect` ends at the first one, with its connections, and exits with 0.",
   ],
   ["`SIGUSR1`", "Log the totals so far."],
 ];

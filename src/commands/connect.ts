@@ -4,7 +4,7 @@
 import { connect as connectTo, createServer, type Server, type Socket } from "node:net";
 
 import { raiseFileLimit } from "../../native/process/process.ts";
-import { causeOf, type ExitCode } from "../base/errors.ts";
+import { causeOf, EXIT, type ExitCode } from "../base/errors.ts";
 import { onceIn } from "../base/seldom.ts";
 import * as terminal from "../base/terminal.ts";
 import { cannotListen } from "../input/listening.ts";
@@ -13,8 +13,9 @@ const SILENT_MS = 60_000;
 /** What the process has open without any connection, with room to spare. */
 const OTHER_DESCRIPTORS = 24;
 
-/** Prints the base URL once it listens, and runs until a signal ends it. Throws UserError if it cannot listen. */
+/** Prints the base URL once it listens, and runs until a signal ends it, with its connections. Throws UserError if it cannot listen. */
 export async function connect(path: string, port: number): Promise<ExitCode> {
+  const ended = firstSignal();
   const isTimeToWarn = onceIn(SILENT_MS);
   const warn = (cause: string): void => {
     if (!isTimeToWarn()) return;
@@ -34,7 +35,15 @@ export async function connect(path: string, port: number): Promise<ExitCode> {
   await listen(server, port);
   const { port: actual } = server.address() as { port: number };
   terminal.output(`http://127.0.0.1:${actual}`);
-  return await new Promise<never>(() => {});
+  await ended;
+  return EXIT.clean;
+}
+
+/** Without a handler, the kernel keeps these signals from process 1 of a PID namespace, as in a container (pid_namespaces(7)). */
+function firstSignal(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => resolve());
+  return promise;
 }
 
 /** What one side sends goes to the other as it comes; its end ends the other, its break breaks the other off. */

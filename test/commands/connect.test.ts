@@ -45,6 +45,19 @@ class Joiner {
     return await Joiner.#start([BINARY, "connect", `--socket=${socket}`, ...args]);
   }
 
+  /** As process 1 of a PID namespace, as in a container. */
+  static async startAsProcess1(socket: string): Promise<Joiner> {
+    return await Joiner.#start([
+      "unshare",
+      "--pid",
+      "--fork",
+      "--kill-child",
+      BINARY,
+      "connect",
+      `--socket=${socket}`,
+    ]);
+  }
+
   /** With at most so many descriptors. */
   static async startWith(descriptors: number, socket: string): Promise<Joiner> {
     const limit = ["sh", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`];
@@ -79,12 +92,15 @@ class Joiner {
     return this.#stderr.waitFor(pattern, this.#child.exited, () => this.#stderr.text);
   }
 
-  /** Ends it; what it wrote in all. */
-  async stop(signal: NodeJS.Signals): Promise<{ stdout: string; stderr: string; signal: unknown }> {
-    this.#child.kill(signal);
+  /** Ends it; what it wrote in all, and its exit code. */
+  async stop(
+    signal: NodeJS.Signals,
+    pid = this.pid,
+  ): Promise<{ stdout: string; stderr: string; exitCode: unknown }> {
+    process.kill(pid, signal);
     const { exited } = this.#child;
     await within(Promise.all([exited, this.#stdout.done, this.#stderr.done]), "connect to end");
-    return { stdout: this.#stdout.text, stderr: this.#stderr.text, signal: this.#child.signalCode };
+    return { stdout: this.#stdout.text, stderr: this.#stderr.text, exitCode: this.#child.exitCode };
   }
 }
 
@@ -127,7 +143,7 @@ describe("joins", () => {
     expect(await joiner.stop("SIGTERM")).toEqual({
       stdout: `http://127.0.0.1:${joiner.port}\n`,
       stderr: "",
-      signal: "SIGTERM",
+      exitCode: 0,
     });
   });
 
@@ -405,13 +421,23 @@ describe("its port", () => {
       const joiner = await Joiner.start(path);
       const wire = await open(joiner.port, "begun");
       const end = await next();
-      expect(await joiner.stop(signal)).toMatchObject({ signal, stderr: "" });
+      expect(await joiner.stop(signal)).toMatchObject({ exitCode: 0, stderr: "" });
       await wire.untilClosed();
       await until(() => end.fate !== undefined, "the end");
       expect((await Joiner.start(path, `--port=${joiner.port}`)).port).toBe(joiner.port);
     },
   );
 });
+
+test.skipIf(lacks("PID namespaces"))(
+  "SIGTERM ends it as process 1 of a container, too (needs PID namespaces)",
+  async () => {
+    const joiner = await Joiner.startAsProcess1(inDirectory());
+    const [pid] = readFileSync(`/proc/${joiner.pid}/task/${joiner.pid}/children`, "utf8").split(" ");
+    expect(readFileSync(`/proc/${pid}/status`, "utf8")).toMatch(/^NSpid:.*\t1$/m);
+    expect(await joiner.stop("SIGTERM", Number(pid))).toMatchObject({ exitCode: 0, stderr: "" });
+  },
+);
 
 test.skipIf(lacks("/proc without hidepid"))(
   "with too few descriptors it closes connections, does not spin, and serves later (needs /proc without hidepid)",

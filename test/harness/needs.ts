@@ -34,6 +34,7 @@ const HERE = {
   pgrep: hasTool("pgrep"),
   "systemd-analyze": hasTool("systemd-analyze"),
   "mount namespaces": () => succeeds("unshare", "--mount", "true"),
+  "PID namespaces": () => succeeds("unshare", "--pid", "--fork", "true"),
   "user namespaces": () => succeeds(...SETPRIV, "unshare", "--user", "--map-current-user", "true"),
   CAP_SYS_RESOURCE: () => succeeds("prlimit", `--memlock=${2 ** 40}:${2 ** 40}`, "true"),
   /** From ptrace_scope 1 on, Yama lets only its ancestors trace a process, though its user is the same. */

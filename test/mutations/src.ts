@@ -2002,6 +2002,13 @@ const MUTATIONS: ByFile = {
   ],
   "src/commands/connect.ts": [
     {
+      promise: "a signal ends it in a container, too",
+      from: '["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on',
+      to: "[] as NodeJS.Signals[]) process.on",
+      tests: ["connect"],
+      only: "SIGTERM",
+    },
+    {
       promise: "what breaks on one side breaks on the other",
       from: '  from.once("error", () => to.resetAndDestroy());\n',
       to: '  from.once("error", () => {});\n',
