@@ -6,6 +6,7 @@ import { basename, dirname } from "node:path";
 
 import { description, license, name, version } from "../package.json";
 import { programOf } from "./build.ts";
+import { manualPage } from "./manual.ts";
 import { type Target, TARGETS } from "./targets.ts";
 
 /** The folders to pack: `dist/npm/<package>`. */
@@ -15,6 +16,8 @@ export const packageOf = (target: Target): string => `${name}-${target.name}`;
 
 /** Copied into every package. */
 const LEGAL = ["LICENSE", "THIRD-PARTY-NOTICES"];
+/** npm links it into PREFIX/share/man at a global installation, where man(1) looks if PREFIX/bin is in PATH. */
+const MANUAL = `man/${name}.1`;
 
 /** Writes the folder of the package that users install. It requires exactly its own version of the targets' packages. */
 export function writeMainPackage(packages = PACKAGES): void {
@@ -22,12 +25,14 @@ export function writeMainPackage(packages = PACKAGES): void {
     "bin/responses-api-proxy": "packaging/launcher.sh",
     "README.md": "README.md",
     "CHANGELOG.md": "CHANGELOG.md",
+    [MANUAL]: Buffer.from(manualPage()),
   };
   writePackage(`${packages}/${name}`, files, {
     description,
     // Windows has no sh for the launcher: npm refuses to install it there.
     os: ["!win32"],
     bin: { [name]: "bin/responses-api-proxy" },
+    man: [MANUAL],
     optionalDependencies: Object.fromEntries(TARGETS.map((target) => [packageOf(target), version])),
   });
 }
@@ -48,11 +53,13 @@ export function writeTargetPackage(target: Target, program = programOf(target), 
   );
 }
 
-function writePackage(folder: string, files: Record<string, string>, fields: object): void {
+/** `files`: path in the package → the path of a file, or bytes. */
+function writePackage(folder: string, files: Record<string, string | Uint8Array>, fields: object): void {
   rmSync(folder, { recursive: true, force: true });
   for (const [to, from] of [...Object.entries(files), ...LEGAL.map((file) => [file, file] as const)]) {
     mkdirSync(dirname(`${folder}/${to}`), { recursive: true });
-    copyFileSync(from, `${folder}/${to}`);
+    if (typeof from === "string") copyFileSync(from, `${folder}/${to}`);
+    else writeFileSync(`${folder}/${to}`, from);
     chmodSync(`${folder}/${to}`, to.startsWith("bin/") ? 0o755 : 0o644);
   }
   const identity = { name: basename(folder), version, license };

@@ -14,6 +14,7 @@ import {
 import { join, resolve } from "node:path";
 
 import { dependencies, version } from "../../package.json";
+import { manualPage } from "../../packaging/manual.ts";
 import { NOTICES, notices } from "../../packaging/notices.ts";
 import { packageOf, writeMainPackage, writeTargetPackage } from "../../packaging/npm.ts";
 import { type Target, TARGETS } from "../../packaging/targets.ts";
@@ -144,6 +145,7 @@ describe("what is packed", () => {
       "README.md",
       NOTICES,
       "bin/responses-api-proxy",
+      "man/responses-api-proxy.1",
       "package.json",
     ]);
   });
@@ -222,10 +224,12 @@ describe("installed under a hostile directory", () => {
     },
   );
 
-  test("a global installation starts it", async () => {
+  test("a global installation starts it, and has the manual page", async () => {
     const prefix = temporaryDirectory();
     await run(["npm", "install", "--global", `--prefix=${prefix}`, ...Object.values(tarballs)], home);
     expect(await smoke(home, join(prefix, "bin/responses-api-proxy"))).toContain("refuses, ends");
+    // Where man(1) looks if the program's directory is in PATH (manpath(1)).
+    expect(readFileSync(join(prefix, "share/man/man1/responses-api-proxy.1"), "utf8")).toBe(manualPage());
   });
 
   test("in the hostile directory itself, whose programs come first in PATH", async () => {
