@@ -10,14 +10,14 @@ import { existsSync, mkdtempSync, readFileSync as readFileSync2, writeFileSync }
 import { join as join2, resolve } from "node:path";
 import { gunzipSync } from "node:zlib";
 // package.json
-var version = "0.1.0";
+var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "6d16373ae96bef8066413c762c086fda68ed02bf4d774060449afd741a6f2caa",
-  "linux-x64-musl": "06accb7f90ec3750ff935ccd6a732922a834a38ac5b830fb41fe047167b1b9c7",
-  "linux-arm64": "86769527fdd0ccc69f649e3ecbb56278fb9f482402c15ba0f04a7f022c94949b",
-  "linux-arm64-musl": "a197cf48c0211c028fa1ea20bdc9b49ce41b149dac796363bd3b5a4c3878e61a",
+  "linux-x64": "6a54b06563ca54f30c7cb22714b3667998e38ec2ef4318f55d6fab9b63edcc0e",
+  "linux-x64-musl": "d52c128dc64e2b66b2fe7509a97315cca0cdc213234a9fc2da661c50e1e46e00",
+  "linux-arm64": "e2580e4eb768b2c462ded3eb1282098d0c6f8bfdd226e629bf62ae2601ea6671",
+  "linux-arm64-musl": "14813de65754bc4f3a48af54de834768773021cbc3fd01dd51ce1306346202be",
 };
 
 // packaging/action/release.ts

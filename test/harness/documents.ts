@@ -37,7 +37,8 @@ export type Call = { command: string | undefined; flags: string[] };
 export function callsIn(script: string): Call[] {
   const joined = script.replaceAll(/\\\n/g, " ");
   return [...joined.matchAll(/(?<![\w/.-])responses-api-proxy (?=[a-z-])([^\n|;&)]*)/g)].map(([, rest]) => {
-    const words = rest!.replace(/ (--|#)( .*)?$/, "").split(/\s+/);
+    // Without COMMAND, a comment, and what another program is asked for in an argument.
+    const words = rest!.replace(/ (--|#)( .*)?$|\$\(.*/, "").split(/\s+/);
     const flags = words.filter((word) => word.startsWith("--")).map((word) => /^--([\w-]+)/.exec(word)![1]!);
     return { command: /^[a-z]/.test(words[0]!) ? words[0] : undefined, flags };
   });

@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
+import { version } from "../../package.json";
 import { EXIT } from "../../src/base/errors.ts";
 import { type CommandName, COMMANDS, FLAGS, isCommand } from "../../src/input/flags.ts";
 import { ERROR_CODES } from "../../src/proxy/error-response.ts";
@@ -34,6 +35,19 @@ test("the README has --help verbatim", async () => {
 test("every exit code has its row, and there is no other", () => {
   const rows = sectionOf(pages.get("docs/commands.md")!, "Exit codes").matchAll(/^\| (\d+) +\|/gm);
   expect([...rows].map(([, code]) => Number(code))).toEqual(Object.values(EXIT));
+});
+
+test("every page names this version of the program, and no other", () => {
+  const named = [...pages].flatMap(([page, text]) =>
+    page === "CHANGELOG.md"
+      ? []
+      : [...text.matchAll(/responses-api-proxy(?:-linux-x64)?[ /_-]v?(\d+\.\d+\.\d+)/g)].map(
+          ([, found]) => found!,
+        ),
+  );
+  expect(named.length).toBeGreaterThan(5);
+  expect([...new Set(named)]).toEqual([version]);
+  expect(pages.get("CHANGELOG.md")).toContain(`\n## ${version}\n`);
 });
 
 test("every error code that a client can get has its row", () => {
