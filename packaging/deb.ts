@@ -80,6 +80,11 @@ export function makeDeb(target: Target, program = programOf(target), directory =
   return deb;
 }
 
+/** What a user reads at the machine, beside the README, which leads to them. */
+const PAGES = ["commands", "clients", "operations", "log-and-dump", "wire", "threat-model"].map(
+  (page) => `docs/${page}.md`,
+);
+
 /** Path in the package → the path of a file, or bytes. */
 function contents(date: number): Record<string, string | Uint8Array> {
   const doc = `usr/share/doc/${name}`;
@@ -93,7 +98,7 @@ function contents(date: number): Record<string, string | Uint8Array> {
     [`${doc}/copyright`]: "packaging/debian/copyright",
     [`${doc}/changelog.gz`]: compressed(changelog(date)),
     ...Object.fromEntries(
-      ["README.md", "CHANGELOG.md", "THIRD-PARTY-NOTICES"].map((file) => [
+      ["README.md", "CHANGELOG.md", "THIRD-PARTY-NOTICES", ...PAGES].map((file) => [
         `${doc}/${file}.gz`,
         compressed(readFileSync(file, "utf8")),
       ]),

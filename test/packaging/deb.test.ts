@@ -67,6 +67,10 @@ describe.skipIf(lacks("dpkg-deb"))("what is in the package (needs dpkg-deb)", ()
         [file, "usr/share/doc/responses-api-proxy/THIRD-PARTY-NOTICES.gz"],
         [file, "usr/share/doc/responses-api-proxy/changelog.gz"],
         [file, "usr/share/doc/responses-api-proxy/copyright"],
+        ...["clients", "commands", "log-and-dump", "operations", "threat-model", "wire"].map((page) => [
+          file,
+          `usr/share/doc/responses-api-proxy/docs/${page}.md.gz`,
+        ]),
         [file, "usr/share/fish/vendor_completions.d/responses-api-proxy.fish"],
         [file, "usr/share/lintian/overrides/responses-api-proxy"],
         [file, "usr/share/man/man1/responses-api-proxy.1.gz"],
