@@ -121,7 +121,9 @@ export function installSyscallFilter(): Protection[] {
     },
     {
       id: "mdwe",
-      ...(mdwe ? { held: "mdwe", note: "no memory is made executable later (PR_SET_MDWE)" } : { gap: MDWE_GAP }),
+      ...(mdwe
+        ? { held: "mdwe", note: "no memory is made executable later (PR_SET_MDWE)" }
+        : { gap: MDWE_GAP }),
     },
   ];
 }
