@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "6a54b06563ca54f30c7cb22714b3667998e38ec2ef4318f55d6fab9b63edcc0e",
-  "linux-x64-musl": "d52c128dc64e2b66b2fe7509a97315cca0cdc213234a9fc2da661c50e1e46e00",
-  "linux-arm64": "e2580e4eb768b2c462ded3eb1282098d0c6f8bfdd226e629bf62ae2601ea6671",
-  "linux-arm64-musl": "14813de65754bc4f3a48af54de834768773021cbc3fd01dd51ce1306346202be",
+  "linux-x64": "69de8a7fa90b7b158df97e2f8b828808f855d1e2e5168058394d59f0b27f595f",
+  "linux-x64-musl": "5b99fe5c67d66ba3ce958dd7c200de4c8224764e2b3639b453caa77931ebeb90",
+  "linux-arm64": "d226a48730a176f65b85516e95b8ac8af7af1d588491d1011010586409c271ae",
+  "linux-arm64-musl": "2b24ed943e8284e0bb4556bd8753f4d08cf21ac088583f5c4d0deb758ea6d9f8",
 };
 
 // packaging/action/release.ts

@@ -33,7 +33,7 @@ export const ALLOWED: readonly SyscallName[] = [
   ...words("read write readv writev pread64 pwrite64 close lseek poll ppoll select pselect6"),
   ...words("epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 pipe2 dup dup2 dup3"),
   // files, within what Landlock allows
-  ...words("open openat stat fstat lstat newfstatat statx access faccessat faccessat2 readlink"),
+  ...words("stat fstat lstat newfstatat statx access faccessat faccessat2 readlink"),
   ...words("readlinkat getcwd getdents64 unlinkat renameat"),
   // memory
   ...words("mmap munmap mprotect mremap madvise brk mlock mlock2 membarrier"),
@@ -60,6 +60,7 @@ const CLONE_THREAD = 0x10000;
 /** CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. */
 const CLONE_NEW_NAMESPACES = 0x80 | 0x20000 | 0x7e000000;
 const MSG_FASTOPEN = 0x20000000;
+const O_TRUNC = 0x200;
 
 /** AF_INET and AF_INET6. No AF_UNIX: services of the same user would act for the process, unrestricted. */
 const SOCKET_DOMAINS = [2, 10];
@@ -79,9 +80,11 @@ export function filter(architecture: Architecture, pid: number): Instruction[] {
   /** Allows the call if an argument has one of these values, else EPERM. */
   const oneOf = (name: SyscallName, index: number, values: readonly number[]): Instruction[] =>
     onlyFor(number(name), [argument(index), ...refuseUnlessOneOf(values), result("allow")]);
-  /** EPERM if an argument has one of these bits, else allows the call. */
+  /** EPERM if an argument has one of these bits, else allows the call. Nothing if the architecture has no such call. */
   const without = (name: SyscallName, index: number, bits: number): Instruction[] =>
-    onlyFor(number(name), [argument(index), ifAnyBit(bits), result("EPERM"), result("allow")]);
+    syscallNumber(name, architecture) === undefined
+      ? []
+      : onlyFor(number(name), [argument(index), ifAnyBit(bits), result("EPERM"), result("allow")]);
   const available = ALLOWED.filter((name) => syscallNumber(name, architecture) !== undefined);
   return [
     load(OFFSET_ARCH),
@@ -97,6 +100,9 @@ export function filter(architecture: Architecture, pid: number): Instruction[] {
     ...without("sendto", 3, MSG_FASTOPEN),
     ...without("sendmsg", 2, MSG_FASTOPEN),
     ...without("sendmmsg", 3, MSG_FASTOPEN),
+    // No emptying of files: Landlock restricts it from Linux 6.2 on only.
+    ...without("openat", 2, O_TRUNC),
+    ...without("open", 1, O_TRUNC),
     ...onlyFor(number("socket"), [
       argument(2),
       ...refuseUnlessOneOf(SOCKET_PROTOCOLS),

@@ -100,12 +100,13 @@ function landlockGap(): Gap | undefined {
 const COMPLETE = "Linux 6.12 has all of it";
 const ALLOW_LANDLOCK = "a container's seccomp profile must allow the calls landlock_*";
 
-/** What later ABIs added to the first. (REFER, of the second, is not needed: without it the kernel refuses all such moves.) */
+/**
+ * What later ABIs added to the first, if nothing else restricts it. The system call filter does: truncating files (3), ioctl on devices (5), abstract
+ * sockets (6). And without REFER (2) the kernel refuses all such moves.
+ */
 const LANDLOCK_SINCE: readonly [abi: number, what: string][] = [
-  [3, "truncating files"],
   [4, "TCP ports"],
-  [5, "ioctl on devices"],
-  [6, "signals and abstract sockets"],
+  [6, "signals"],
 ];
 
 /** Allows no system calls but those that serving takes, on every thread, and no memory that becomes executable. */

@@ -116,6 +116,10 @@ async function tryAll(): Promise<void> {
     "write, sync": await attempt(() => writeFileSync(FORBIDDEN_FILE, "x")),
     "write, async": await attempt(() => promises.writeFile(FORBIDDEN_FILE, "x")),
     "write, Bun.write": await attempt(() => Bun.write(FORBIDDEN_FILE, "x")),
+    "make a file": await attempt(() =>
+      closeSync(openSync(FORBIDDEN_FILE, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY)),
+    ),
+    "append to a file": await attempt(() => closeSync(openSync(CHANGED_FILE, "a"))),
     "write to a file that is there": await attempt(() => closeSync(openSync("/dev/zero", "r+"))),
     truncate: await attempt(() => truncateSync(CHANGED_FILE)),
     "open(O_TRUNC)": await attempt(() => closeSync(openSync(CHANGED_FILE, constants.O_TRUNC))),

@@ -59,6 +59,8 @@ const RULES: [what: string, action: Action, call: SyscallName, args: number[]][]
   ["sending a message with TCP Fast Open", "EPERM", "sendmsg", [0, 0, 0x20000000]],
   ["sending messages", "allow", "sendmmsg", [0, 0, 0, 0]],
   ["sending messages with TCP Fast Open", "EPERM", "sendmmsg", [0, 0, 0, 0x20000000]],
+  ["opening a file", "allow", "openat", [0, 0, 0x80041]],
+  ["opening a file and emptying it", "EPERM", "openat", [0, 0, 0x80201]],
   ["a thread", "allow", "clone", [0x3d0f00]],
   ["a process (fork)", "EPERM", "clone", [0x1200011]],
   ["a thread in a new network namespace", "EPERM", "clone", [0x403d0f00]],
@@ -84,7 +86,7 @@ const RULES: [what: string, action: Action, call: SyscallName, args: number[]][]
   ["a signal to a thread of one's own", "allow", "tgkill", [PID, 1, 30]],
   ["a signal to another process", "EPERM", "tgkill", [PID + 1, 1, 9]],
 ];
-const DECIDED = new Set(RULES.map(([, , call]) => call));
+const DECIDED = new Set<SyscallName>(["open", ...RULES.map(([, , call]) => call)]);
 
 describe.each(ARCHITECTURES)("the filter on %s", (architecture) => {
   const program = filter(architecture, PID);
@@ -94,6 +96,12 @@ describe.each(ARCHITECTURES)("the filter on %s", (architecture) => {
   test.each(RULES)("%s: %s", (_what, action, call, args) => {
     expect(run(program, audit, number(call)!, args)).toBe(action);
   });
+
+  if (number("open") !== undefined)
+    test("open, too, empties no file", () => {
+      expect(run(program, audit, number("open")!, [0, 0x80041])).toBe("allow");
+      expect(run(program, audit, number("open")!, [0, 0x80200])).toBe("EPERM");
+    });
 
   test("allows the listed calls, and no other number", () => {
     const listed = new Set(ALLOWED.map(number));
