@@ -1,42 +1,56 @@
 // Measures the program side by side with what one would use instead: `npm run bench -- [--quick] [--only BLOCK[,BLOCK]]`, as root.
-// A whole run, with neither of the flags, replaces the files in bench/results.
+// A whole run writes docs/benchmark.md and the plot. With one of the flags they go to a directory outside of the checkout.
 
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { bulk } from "./blocks/bulk.ts";
-import { events, firstByte } from "./blocks/events.ts";
-import { connections, requests, tls } from "./blocks/requests.ts";
+import { events } from "./blocks/events.ts";
+import { idle } from "./blocks/idle.ts";
+import { loadInClear, loadOverTls } from "./blocks/load.ts";
 import { starts } from "./blocks/start.ts";
-import { type Bench, makeSite } from "./peers.ts";
-import { drawConnections } from "./plot.ts";
-import { endEverythingAtExit, run, temporaryDirectory } from "./processes.ts";
-import { describeMachine, toMarkdown, toTable } from "./report.ts";
-import { requireRoot, requireTools } from "./requirements.ts";
+import { waves } from "./blocks/waves.ts";
+import { endEverythingAtExit, run, temporaryDirectory } from "./machine/processes.ts";
+import { type Bench, makeSite } from "./peers/peers.ts";
+import { cacheDirectory, requireRoot, requireTools } from "./peers/tools.ts";
+import { startUpstreams } from "./peers/upstream.ts";
+import { describeMachine, type Section, toPage } from "./report/page.ts";
+import { drawConnections } from "./report/plot.ts";
+import { judge } from "./requirements.ts";
 import type { Row } from "./rows.ts";
-import { startUpstreams } from "./upstream.ts";
 
-/** Groups of rows that are measured together. */
-const BLOCKS: Record<string, (bench: Bench) => Promise<Row[]>> = {
-  requests,
-  tls,
-  events,
-  "first-byte": firstByte,
-  bulk,
-  start: starts,
-  connections,
+type Block = { title: string; measure: (bench: Bench) => Promise<Row[]> };
+
+/** What is measured together: a table each. */
+const BLOCKS: Record<string, Block> = {
+  tls: { title: "Requests over TLS", measure: loadOverTls },
+  clear: { title: "Requests without TLS", measure: loadInClear },
+  waves: { title: "1,000 streams at once, over TLS", measure: waves },
+  events: { title: "Open streams", measure: events },
+  bulk: { title: "Large bodies", measure: bulk },
+  idle: { title: "Idle", measure: idle },
+  start: { title: "Start", measure: starts },
 };
+const WHOLE = { rounds: 5, fewRounds: 3, starts: 20, loadSeconds: 1.2, restSeconds: 10, idleSeconds: 20 };
+const QUICK = { rounds: 1, fewRounds: 1, starts: 3, loadSeconds: 0.5, restSeconds: 1, idleSeconds: 3 };
+/** Each wait has its own limit. This one is for what nobody thought of. */
+const LIMIT_MINUTES = 25;
+
 const USAGE = `npm run bench -- [--quick] [--only BLOCK[,BLOCK]]; blocks: ${Object.keys(BLOCKS).join(", ")}`;
 const PROJECT = resolve(import.meta.dir, "..");
-const RESULTS = join(PROJECT, "bench/results");
 
 endEverythingAtExit();
-try {
-  await main();
-  process.exit(0);
-} catch (error) {
-  console.error(`bench: error: ${(error as Error).message}`);
+const limit = setTimeout(
+  () => fail(new Error(`not over after ${LIMIT_MINUTES} minutes`)),
+  LIMIT_MINUTES * 60_000,
+);
+await main().catch(fail);
+clearTimeout(limit);
+process.exit(0);
+
+function fail(error: Error): never {
+  console.error(`bench: error: ${error.message}`);
   process.exit(1);
 }
 
@@ -54,27 +68,35 @@ async function main(): Promise<void> {
   if (unknown !== undefined) throw new Error(`unknown block '${unknown}': ${USAGE}`);
   requireRoot();
   await run([process.execPath, "packaging/build.ts"], { cwd: PROJECT });
-  const minutes = clock();
   const machine = describeMachine();
-  const tools = await requireTools();
+  const { absent, versions, ...tools } = await requireTools();
   const directory = temporaryDirectory();
-  const site = makeSite(directory, tools);
+  const site = makeSite(directory, { absent, versions, ...tools });
   const upstreams = await startUpstreams(tools.nginx, directory);
-  const thoroughness = values.quick ? { rounds: 1, seconds: 1 } : { rounds: 3, seconds: 1.5 };
-  const rows: Row[] = [];
-  for (const [name, measure] of Object.entries(BLOCKS)) {
+  const pace = values.quick ? QUICK : WHOLE;
+  const minutes = clock();
+  const sections: Section[] = [];
+  for (const [name, { title, measure }] of Object.entries(BLOCKS)) {
     if (only.length > 0 && !only.includes(name)) continue;
     console.error(`${minutes().toFixed(1)} min: ${name}`);
-    rows.push(...(await measure({ ...thoroughness, site, upstreams })));
+    sections.push({ title, rows: await measure({ ...pace, site, upstreams }) });
   }
   await upstreams.stop();
-  console.log(toTable(rows));
-  if (only.length > 0 || values.quick) return;
-  const { rounds } = thoroughness;
-  const report = { minutes: minutes(), rounds, machine, versions: tools.versions, rows };
-  writeFileSync(join(RESULTS, "latest.md"), toMarkdown(report));
-  writeFileSync(join(RESULTS, "connections.svg"), drawConnections(rows));
-  await run([process.execPath, "fmt", RESULTS], { cwd: PROJECT });
+  const rows = sections.flatMap((section) => section.rows);
+  const rounds: [number, number] = [pace.rounds, pace.fewRounds];
+  const page = toPage({ minutes: minutes(), rounds, machine, versions, absent, sections });
+  const isWhole = !values.quick && only.length === 0;
+  await write(isWhole ? PROJECT : join(cacheDirectory(), "trial"), page, drawConnections(rows));
+  console.log(judge(rows));
+}
+
+async function write(project: string, page: string, plot: string | undefined): Promise<void> {
+  const [pageFile, results] = [join(project, "docs/benchmark.md"), join(project, "bench/results")];
+  for (const folder of [join(project, "docs"), results]) mkdirSync(folder, { recursive: true });
+  writeFileSync(pageFile, page);
+  if (plot !== undefined) writeFileSync(join(results, "connections.svg"), plot);
+  await run([process.execPath, "fmt", pageFile], { cwd: PROJECT });
+  console.log(`written: ${pageFile}\n`);
 }
 
 function clock(): () => number {

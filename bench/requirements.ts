@@ -1,91 +1,46 @@
-// What the benchmark requires of the machine: root, wrk, and the peers, each with its version.
+// What the program must reach: for those who change it. The run prints which of it is met; docs/benchmark.md, for users, does not say.
 
-import { existsSync, lstatSync, mkdirSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { THREE_LINES } from "./peers/peers.ts";
+import { divide, median, type Row, titleOf } from "./rows.ts";
 
-import { run } from "./processes.ts";
+/** In this row the figure is at most, or at least, `limit`; or `limit` times that of the peer `than`. */
+type Aim = [row: string, sign: "≤" | "≥", limit: number, than?: string];
 
-const CODEX_VERSION = "0.169.0";
-/** The npm packages with the native binaries, and the directory in them, by architecture. */
-const CODEX_TARGETS: Record<string, [packageName: string, triple: string]> = {
-  x64: ["codex-linux-x64", "x86_64-unknown-linux-musl"],
-  arm64: ["codex-linux-arm64", "aarch64-unknown-linux-musl"],
-};
+const AIMS: readonly Aim[] = [
+  ["latency added p50, 1 connection", "≤", 0.35, "codex"],
+  ["requests/s, 256 connections", "≥", 4.5, "codex"],
+  ["requests/s, 1,024 connections", "≥", 4.5, "codex"],
+  ["CPU per request, 32 connections", "≤", 1.1, THREE_LINES],
+  ["CPU per request, to that at 32, 256 connections", "≤", 1.3],
+  ["CPU per request, to that at 32, 1,024 connections", "≤", 1.3],
+  ["copies of the key", "≤", 0],
+  ["first byte p50, 1,000 streams at once", "≤", 1, "nginx"],
+  ["first byte p99, 1,000 streams at once", "≤", 1.2, "nginx"],
+  ["new TLS handshakes, 1,000 more", "≤", 0],
+  ["event delay p50, 1 stream", "≤", 2],
+  ["event delay p50, 100 streams", "≤", 2],
+  ["event delay p50, 1,000 streams", "≤", 5],
+  ["event delay p50, 5,000 streams", "≤", 20],
+  ["RSS, 5,000 streams", "≤", 0.15, "codex"],
+  ["RSS, idle", "≤", 1.3, "codex"],
+  ["wake-ups, idle", "≤", 1],
+  ["100 MB answer", "≥", 0.8, "codex"],
+  ["100 MB upload", "≥", 0.8, "codex"],
+  ["start", "≤", 2.5, "codex"],
+];
 
-export type Tools = {
-  /** Paths of the programs; undefined if one is not there. */
-  codex: string | undefined;
-  nginx: string;
-  haproxy: string | undefined;
-  /** Why a peer is not measured. */
-  absent: Map<string, string>;
-  versions: Record<string, string>;
-};
-
-/** Throws if the user is not root. */
-export function requireRoot(): void {
-  if (process.getuid?.() !== 0)
-    throw new Error("requires root: it reads the memory of the programs that it compares");
-}
-
-/** Finds the programs and installs codex. Throws what to do if the benchmark cannot run at all. */
-export async function requireTools(): Promise<Tools> {
-  const [wrk, nginx, haproxy] = ["wrk", "nginx", "haproxy"].map((name) =>
-    Bun.which(name, { PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` }),
-  );
-  if (!wrk || !nginx) {
-    throw new Error("requires wrk (the load) and nginx (the upstream): apt-get install wrk nginx haproxy");
-  }
-  const absent = new Map<string, string>();
-  if (!haproxy) absent.set("HAProxy", "not installed");
-  const codex = await installCodex().catch((error: Error) => {
-    absent.set("codex", `not installed: ${error.message.split("\n")[0]}`);
-    return undefined;
+/** Returns a line for each aim. Its figure is the median of the rounds, of their own ratios if it is one; beside it the least and the most. */
+export function judge(rows: readonly Row[]): string {
+  const lines = AIMS.map(([title, sign, limit, than]) => {
+    const aim = `${title}: ${sign} ${limit}${than === undefined ? "" : ` × ${than}`}`;
+    const figures = rows.find((row) => titleOf(row) === title)?.figures ?? {};
+    const [own, others] = [figures["ours"], than === undefined ? undefined : figures[than]];
+    if (!Array.isArray(own) || (than !== undefined && !Array.isArray(others))) return `not measured  ${aim}`;
+    const rounds = Array.isArray(others) ? divide(own, others) : own;
+    const value = median(rounds);
+    const isMet = sign === "≤" ? value <= limit : value >= limit;
+    const spread = [value, Math.min(...rounds), Math.max(...rounds)].map((one) => one.toPrecision(3));
+    return `${isMet ? "met         " : "MISSED      "}  ${aim}; is ${spread[0]} (${spread[1]}–${spread[2]})`;
   });
-  const versions: Record<string, string> = {
-    "responses-api-proxy": (await import("../package.json")).version,
-    bun: Bun.version,
-    nginx: await versionOf([nginx, "-v"]),
-    wrk: await versionOf([wrk, "-v"]),
-  };
-  if (haproxy) versions["haproxy"] = await versionOf([haproxy, "-v"]);
-  if (codex !== undefined) versions["codex"] = CODEX_VERSION;
-  return { codex, nginx, haproxy: haproxy ?? undefined, absent, versions };
-}
-
-/** Installs the npm package outside the project, once. Returns the path of its native binary. */
-async function installCodex(): Promise<string> {
-  const target = CODEX_TARGETS[process.arch];
-  if (target === undefined) throw new Error(`no codex for ${process.arch}`);
-  const cache = join(tmpdir(), "responses-api-proxy-bench");
-  mkdirSync(cache, { recursive: true, mode: 0o755 });
-  const owner = lstatSync(cache);
-  // Anybody can take a name in /tmp first, and what is in there is run as root.
-  if (!owner.isDirectory() || owner.uid !== 0 || (owner.mode & 0o022) !== 0) {
-    throw new Error(`${cache} belongs to somebody else`);
-  }
-  const [packageName, triple] = target;
-  const binary = join(cache, `node_modules/@openai/${packageName}/vendor/${triple}/bin/codex`);
-  const installed = join(cache, "node_modules/@openai/codex/package.json");
-  if (!existsSync(binary) || (await Bun.file(installed).json()).version !== CODEX_VERSION) {
-    console.error(`installing @openai/codex ${CODEX_VERSION} into ${cache}`);
-    const npm = [
-      "npm",
-      "install",
-      "--no-audit",
-      "--no-fund",
-      "--prefix",
-      cache,
-      `@openai/codex@${CODEX_VERSION}`,
-    ];
-    await run(npm, { env: process.env as Record<string, string> });
-  }
-  return binary;
-}
-
-/** Returns the first version number in the output of the program, whatever its exit code. */
-async function versionOf(command: string[]): Promise<string> {
-  const output = await run(["sh", "-c", '"$@" 2>&1 || true', "sh", ...command]);
-  return /\d+\.\d+[\w.+~-]*/.exec(output)?.[0] ?? "unknown";
+  return lines.join("\n");
 }

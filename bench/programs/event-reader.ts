@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-import { answerQuestions, now } from "../helper.ts";
+import { answerQuestions, now } from "./helper.ts";
 
 const BODY = `{"model":"gpt-5","stream":true,"input":"${"x".repeat(1959)}"}`;
 /** So many streams are opened at the same time, unless opening them is what is measured. */
@@ -14,14 +14,15 @@ const STAMP = '"at":';
 
 const STALLED = Symbol("stalled");
 
-type State = { unread: string; opened: () => void };
+type State = { unread: string; opened: () => void; failed: (reason: string) => void };
 const streams = new Set<Bun.Socket<State>>();
 const unanswered = new Set<Bun.Socket<State>>();
+let finished = 0;
 let delaysMs: number[] = [];
 let expected = Infinity;
 let complete = Promise.withResolvers<void>();
 
-type Place = { url: string; caFile: string };
+type Place = { url: string; headers: Record<string, string>; caFile: string };
 
 answerQuestions({
   /** Opens streams, a batch at a time, until `count` have begun. Answers how many have, which may be some more. */
@@ -59,25 +60,33 @@ answerQuestions({
     if (missing > 0) return { missing };
     return { missing, p50Ms: percentile(delaysMs, 0.5), p99Ms: percentile(delaysMs, 0.99) };
   },
+  /** Answers when every stream that has begun is whole, or after `patienceMs`. */
+  async untilFinished({ patienceMs }: { patienceMs: number }) {
+    for (const end = now() + patienceMs; finished < streams.size && now() < end;) await Bun.sleep(10);
+    return {};
+  },
   /** Breaks all streams off. */
   close() {
     for (const socket of [...streams, ...unanswered]) socket.terminate();
     streams.clear();
     unanswered.clear();
+    finished = 0;
     return {};
   },
 });
 
-function open({ url, caFile }: Place): Promise<void> {
+function open({ url, headers, caFile }: Place): Promise<void> {
   const { protocol, hostname, port, pathname, host } = new URL(url);
   const opened = Promise.withResolvers<void>();
-  const head = `POST ${pathname} HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n`;
+  const fields = { "Content-Type": "application/json", Accept: "text/event-stream", ...headers };
+  const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`);
+  const head = `POST ${pathname} HTTP/1.1\r\nHost: ${host}\r\n${lines.join("")}`;
   const failed = (reason: string) => opened.reject(new Error(reason));
   Bun.connect<State>({
     hostname,
     port: Number(port),
     ...(protocol === "https:" ? { tls: { ca: readFileSync(caFile, "utf8") } } : {}),
-    data: { unread: "", opened: opened.resolve },
+    data: { unread: "", opened: opened.resolve, failed },
     socket: {
       open(socket) {
         unanswered.add(socket);
@@ -100,11 +109,13 @@ function read(socket: Bun.Socket<State>, bytes: Buffer): void {
   const { data: state } = socket;
   const text = state.unread + bytes.toString("latin1");
   if (!streams.has(socket)) {
+    if (/^HTTP\/1\.1 [^2]/.test(text)) state.failed(`a stream is answered with ${text.split("\r\n")[0]}`);
     if (!/^HTTP\/1\.1 200[^]*?\r\n\r\n[^]/.test(text)) return void (state.unread = text);
     unanswered.delete(socket);
     streams.add(socket);
     state.opened();
   }
+  if (text.endsWith("\r\n0\r\n\r\n")) finished++;
   let from = 0;
   for (let at = text.indexOf(STAMP); at !== -1; at = text.indexOf(STAMP, from)) {
     const end = text.indexOf("\n\n", at);

@@ -1,7 +1,7 @@
 // Two upstreams on raw sockets. One holds an event stream open for each request and, when asked, sends an event on all of them. The other
 // reads a large body to its end, then sends as many bytes as the request's Answer-Bytes field says.
 
-import { answerQuestions, now } from "../helper.ts";
+import { answerQuestions, now } from "./helper.ts";
 
 answerQuestions({
   listen: () => ({ eventPort: listenForStreams(), bulkPort: listenForBulk() }),
@@ -12,6 +12,11 @@ answerQuestions({
       await Bun.sleep(pauseMs);
     }
     return { streams: streams.size };
+  },
+  /** Ends every stream, whole. */
+  finish() {
+    for (const stream of streams) stream.end("0\r\n\r\n");
+    return {};
   },
   /** Answers when every stream is closed. */
   async untilClosed() {

@@ -1,13 +1,15 @@
-// The processes that the benchmark starts: each leads a group of its own, and none outlives the benchmark. And what the kernel says about
-// them: processor time and memory (proc(5)), and whether one listens.
+// The processes that the benchmark starts: each leads a group of its own, and none outlives the benchmark.
 
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const groups = new Set<number>();
 const directories: string[] = [];
+
+/** A uid that no user has. */
+export const USER = 61_234;
 
 type Child = { pid: number; exited: Promise<unknown> };
 
@@ -83,15 +85,30 @@ export function freePort(): number {
   return listener.port;
 }
 
-/** Resolves when `child` accepts connections on `port`. Throws if it exits first. */
-export async function untilConnectable(port: number, child: Child): Promise<void> {
+const START_MS = 10_000;
+
+/** Calls `look` until it returns something else than undefined. Ends `child` and throws if it exits first, or takes too long. */
+export async function untilStarted<T>(
+  child: Child,
+  look: () => T | undefined | Promise<T | undefined>,
+): Promise<T> {
   let hasExited = false;
   void child.exited.then(() => (hasExited = true));
-  while (!(await canConnect(port))) {
-    if (hasExited) throw new Error("exited before it accepted connections");
-    await Bun.sleep(10);
+  const deadline = performance.now() + START_MS;
+  for (;;) {
+    const found = await look();
+    if (found !== undefined) return found;
+    if (hasExited || performance.now() > deadline) {
+      await end(child);
+      throw new Error(hasExited ? "exited at its start" : `had not started after ${START_MS / 1000} s`);
+    }
+    await Bun.sleep(5);
   }
 }
+
+/** Resolves when `child` accepts connections on `port`. */
+export const untilConnectable = (port: number, child: Child): Promise<true> =>
+  untilStarted(child, async () => (await canConnect(port)) || undefined);
 
 function canConnect(port: number): Promise<boolean> {
   return new Promise((resolve) => {
@@ -99,47 +116,4 @@ function canConnect(port: number): Promise<boolean> {
     socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
     socket.once("connect", () => socket.destroy());
   });
-}
-
-/** Returns the processes of a group. */
-export function groupMembers(group: number): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => fieldsOf(pid)?.[FIELD.pgrp] === String(group));
-}
-
-/** Returns the user and system time that `pids` have taken so far, in microseconds. */
-export function processorTimeUs(pids: number[]): number {
-  return sum(pids, (pid) => {
-    const fields = fieldsOf(pid);
-    const ticks = Number(fields?.[FIELD.utime] ?? 0) + Number(fields?.[FIELD.stime] ?? 0);
-    return (ticks / TICKS_PER_SECOND) * 1e6;
-  });
-}
-
-/** Returns the resident memory of `pids` (VmRSS) in MB (10⁶ bytes). Memory that two of them share counts twice. */
-export function residentMB(pids: number[]): number {
-  return sum(pids, (pid) => {
-    const status = readFileSync(`/proc/${pid}/status`, "latin1");
-    return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024) / 1e6;
-  });
-}
-
-/** getconf CLK_TCK, on every architecture that the program runs on. */
-const TICKS_PER_SECOND = 100;
-/** Fields 5, 14 and 15 of proc_pid_stat(5), counted from the one after the command's name, which may have spaces. */
-const FIELD = { pgrp: 2, utime: 11, stime: 12 };
-
-function fieldsOf(pid: number): string[] | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  } catch {
-    return undefined; // It has exited since.
-  }
-}
-
-function sum(pids: number[], figureOf: (pid: number) => number): number {
-  return pids.reduce((total, pid) => total + figureOf(pid), 0);
 }

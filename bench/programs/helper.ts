@@ -1,6 +1,6 @@
 // A program of bench/programs/ in a process of its own, which is asked one question at a time: both sides.
 
-import { start } from "./processes.ts";
+import { start } from "../machine/processes.ts";
 
 export class Helper {
   readonly #child;
@@ -8,7 +8,7 @@ export class Helper {
   #answer: PromiseWithResolvers<unknown> | undefined;
 
   constructor(program: string) {
-    this.#child = start([process.execPath, `${import.meta.dir}/programs/${program}`], {
+    this.#child = start([process.execPath, `${import.meta.dir}/${program}`], {
       stdin: "ignore",
       stdout: "ignore",
       stderr: "inherit",
@@ -49,7 +49,7 @@ export function answerQuestions(
     try {
       process.send!({ id, answer: await handlers[question.do]!(question as never) });
     } catch (error) {
-      process.send!({ id, answer: { error: String(error) } });
+      process.send!({ id, answer: { error: (error as Error).message } });
     }
   });
   process.on("disconnect", () => process.exit(0));

@@ -4,7 +4,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { end, endInOrder, start, untilConnectable } from "./processes.ts";
+import { end, endInOrder, start, untilConnectable } from "../machine/processes.ts";
 
 /** What a started server is: the process group it leads. */
 export type Server = { group: number; stop: () => Promise<void> };
@@ -39,11 +39,11 @@ async function startNginx(nginx: string, directory: string, port: number, http: 
   return { group: child.pid, stop: () => endInOrder(child) };
 }
 
-type UpstreamPorts = { plain: number; tls: number; tlsStreams: number };
+type UpstreamPorts = { plain: number; tls: number; tlsStreams: number; status: number };
 
 /**
  * Starts the upstream: each request gets 84 bytes of JSON, plain or over TLS. On the port for streams it only adds TLS to the server of
- * event streams. Over TLS it offers HTTP/2 and HTTP/1.1.
+ * event streams. Over TLS it offers HTTP/2 and HTTP/1.1. The port for the status says how many connections and requests there were.
  */
 export const startUpstream = (nginx: string, directory: string, ports: UpstreamPorts, eventPort: number) =>
   startNginx(
@@ -69,6 +69,10 @@ export const startUpstream = (nginx: string, directory: string, ports: UpstreamP
       proxy_http_version 1.1;
       proxy_buffering off;
     }
+  }
+  server {
+    listen 127.0.0.1:${ports.status};
+    location / { stub_status; }
   }`,
   );
 

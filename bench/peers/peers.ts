@@ -1,42 +1,60 @@
-// What is compared: a direct connection, the program, codex, nginx and HAProxy, each started in front of a given upstream.
+// What is compared: a direct connection, the program, codex, nginx, HAProxy and a JavaScript gateway, each started in front of an upstream.
 
 import { chmodSync, closeSync, copyFileSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import { end, freePort, groupMembers, start } from "./processes.ts";
+import { groupMembers } from "../machine/figures.ts";
+import { end, freePort, start, untilStarted } from "../machine/processes.ts";
+import { startGateway, startThreeLines } from "./javascript.ts";
 import { type Server, startHaproxy, startNginxProxy } from "./proxies.ts";
-import type { Tools } from "./requirements.ts";
+import type { Tools } from "./tools.ts";
 import type { Upstreams } from "./upstream.ts";
 
+/** Those that hold a key and that anything can be sent through. */
 export const PROXIES = ["ours", "codex", "nginx", "HAProxy"];
-export const PEERS = ["direct", ...PROXIES];
+export const ALL_PROXIES = [...PROXIES, "gateway"];
+export const PEERS = ["direct", ...ALL_PROXIES];
+/** What `Bun.serve` and `fetch` cost by themselves. Nobody's proxy, so it has no column. */
+export const THREE_LINES = "three lines of Bun";
 
 /** The key of the proxies. No other text contains it by chance. */
 export const KEY = `sk-bench-${"0123456789abcdefghijklmnopqrstuvwxyzABCDEF".repeat(2)}`;
 
 export type Peer = {
-  /** Where requests go. */
+  /** Where requests go, and the header fields that they need. */
   url: string;
+  headers: Record<string, string>;
   /** The processes of the peer; a direct connection has none. */
   pids: () => number[];
   stop: () => Promise<void>;
 };
 
 /** Where everything is that peers need: ca.crt, the key in a file, a copy of the program. */
-type Site = { directory: string; tools: Tools; program: string; keyFile: string };
-
-/** What each block of measurements gets. A figure is the median of `rounds`; a run of the load takes `seconds`. */
-export type Bench = { rounds: number; seconds: number; site: Site; upstreams: Upstreams };
+export type Site = { directory: string; tools: Tools; program: string; keyFile: string };
 
 /** Makes the site: the program as a host has it installed (root's, mode 0711), and the key. */
 export function makeSite(directory: string, tools: Tools): Site {
   const program = join(directory, "responses-api-proxy");
-  copyFileSync(resolve(import.meta.dir, "../dist/responses-api-proxy"), program);
+  copyFileSync(resolve(import.meta.dir, "../../dist/responses-api-proxy"), program);
   chmodSync(program, 0o711);
   const keyFile = join(directory, "key");
   writeFileSync(keyFile, `${KEY}\n`, { mode: 0o600 });
   return { directory, tools, program, keyFile };
 }
+
+/** What each block of measurements gets. */
+export type Bench = {
+  site: Site;
+  upstreams: Upstreams;
+  /** How often everything is measured; `fewRounds` if that takes long or is a point between two others. */
+  rounds: number;
+  fewRounds: number;
+  starts: number;
+  /** How long a load is measured, what precedes the silence that is, and how long that is. */
+  loadSeconds: number;
+  restSeconds: number;
+  idleSeconds: number;
+};
 
 /** Starts the peers, hands them to `measure` by name, and ends them. The name of one that could not be started throws why. */
 export async function withPeers<Result>(
@@ -61,20 +79,23 @@ export async function withPeers<Result>(
 
 /** Starts a peer that forwards to `upstream`. Throws why it cannot be started. */
 export async function startPeer(name: string, upstream: URL, site: Site): Promise<Peer> {
-  if (name === "direct") return { url: upstream.href, pids: () => [], stop: async () => {} };
+  if (name === "direct") return { url: upstream.href, headers: {}, pids: () => [], stop: async () => {} };
   const reason = site.tools.absent.get(name);
   if (reason !== undefined) throw new Error(reason);
-  const { port, group, stop } = await startProxy(name, upstream, site);
-  return { url: `http://127.0.0.1:${port}/v1/responses`, pids: () => groupMembers(group), stop };
+  const { port, group, headers = {}, stop } = await startProxy(name, upstream, site);
+  const url = `http://127.0.0.1:${port}/v1/responses`;
+  return { url, headers, pids: () => groupMembers(group), stop };
 }
 
-type Proxy = Server & { port: number };
+export type Proxy = Server & { port: number; headers?: Record<string, string> };
 
 async function startProxy(name: string, upstream: URL, site: Site): Promise<Proxy> {
   const { directory, tools, program } = site;
   if (name === "ours") return startWithServerInfo([program], upstream, site);
   if (name === "codex") return startWithServerInfo([tools.codex!, "responses-api-proxy"], upstream, site);
   const port = freePort();
+  if (name === "gateway") return startGateway(tools.gateway!, directory, port, upstream, KEY);
+  if (name === THREE_LINES) return startThreeLines(directory, port, upstream);
   const server =
     name === "nginx"
       ? startNginxProxy(tools.nginx, directory, port, upstream, KEY)
@@ -93,15 +114,9 @@ async function startWithServerInfo(command: string[], upstream: URL, site: Site)
     env: { PATH: "/usr/bin:/bin", HOME: "/nonexistent", SSL_CERT_FILE: join(site.directory, "ca.crt") },
   } as const);
   closeSync(key);
-  for (;;) {
-    const port = readPort(serverInfo);
-    if (port !== undefined) {
-      rmSync(serverInfo, { force: true });
-      return { port, group: child.pid, stop: () => end(child) };
-    }
-    if (child.exitCode !== null) throw new Error(`exited with ${child.exitCode} before it listened`);
-    await Bun.sleep(5);
-  }
+  const port = await untilStarted(child, () => readPort(serverInfo));
+  rmSync(serverInfo, { force: true });
+  return { port, group: child.pid, stop: () => end(child) };
 }
 
 function readPort(serverInfo: string): number | undefined {

@@ -1,61 +1,75 @@
 // The plot of how cost grows with connections: two panels with logarithmic axes, legible on a light and on a dark background.
 
-import type { Point, Row } from "./rows.ts";
+import { median, type Row } from "../rows.ts";
 
 const PANEL = { width: 380, height: 260, left: 84, top: 44, gap: 150 };
 const WIDTH = 2 * PANEL.width + 2 * PANEL.left + PANEL.gap;
 const HEIGHT = PANEL.height + PANEL.top + 56;
 const GREY = "#808890";
 const COLOURS: Record<string, string> = {
-  direct: GREY,
   ours: "#e8590c",
-  codex: "#1c7ed6",
-  nginx: "#2f9e44",
+  codex: "#228be6",
+  nginx: "#37a34a",
+  HAProxy: "#ae5fd0",
 };
 
-type Line = { name: string; points: { connections: number; value: number }[] };
+type Point = { connections: number; value: number; least: number; most: number };
+type Line = { name: string; points: Point[] };
 type Scale = (value: number) => number;
 
-/** Returns the SVG for the rows that are points of the plot. */
-export function drawConnections(rows: Row[]): string {
+/** Returns the SVG for the rows that are points of the plot; undefined if there are none. */
+export function drawConnections(rows: Row[]): string | undefined {
   const panels = [
-    panel("latency p50, µs", rows, PANEL.left),
-    panel("CPU per request, µs", rows, 2 * PANEL.left + PANEL.width + PANEL.gap / 2),
+    panel("latency p50", rows, PANEL.left),
+    panel("CPU per request", rows, 2 * PANEL.left + PANEL.width + PANEL.gap / 2),
   ];
+  if (panels.includes("")) return undefined;
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" width="${WIDTH}" height="${HEIGHT}" font-family="system-ui, sans-serif" font-size="12" fill="${GREY}">
-<title>Latency and CPU per request from 1 to 4,096 connections</title>
+<title>Latency and CPU per request from 1 to 1,024 connections over TLS</title>
 ${panels.join("\n")}
 </svg>
 `;
 }
 
-function linesOf(rows: Row[], title: Point["panel"]): Line[] {
+/** Only figures above 0 are on a logarithmic axis: of a short load the kernel may have counted no processor time. */
+function linesOf(rows: Row[], title: string): Line[] {
+  const of = rows.filter(({ name, connections }) => name === title && connections !== undefined);
+  const ordered = of.toSorted((a, b) => a.connections! - b.connections!);
   const lines = Object.keys(COLOURS).map((name) => ({
     name,
-    points: rows.flatMap(({ point, figures: { [name]: value } }) =>
-      point?.panel === title && typeof value === "number" && value > 0
-        ? [{ connections: point.connections, value }]
+    points: ordered.flatMap(({ connections, figures: { [name]: all } }): Point[] =>
+      Array.isArray(all) && Math.min(...all) > 0
+        ? [
+            {
+              connections: connections!,
+              value: median(all),
+              least: Math.min(...all),
+              most: Math.max(...all),
+            },
+          ]
         : [],
     ),
   }));
   return lines.filter(({ points }) => points.length > 0);
 }
 
-function panel(title: Point["panel"], rows: Row[], left: number): string {
+function panel(title: string, rows: Row[], left: number): string {
   const lines = linesOf(rows, title);
+  if (lines.length === 0) return "";
   const all = lines.flatMap(({ points }) => points);
   const counts = [...new Set(all.map(({ connections }) => connections))].sort((a, b) => a - b);
-  const low = 10 ** Math.floor(Math.log10(Math.min(...all.map(({ value }) => value))));
-  const high = 10 ** Math.ceil(Math.log10(Math.max(...all.map(({ value }) => value))));
+  const low = 10 ** Math.floor(Math.log10(Math.min(...all.map(({ least }) => least))));
+  const high = 10 ** Math.ceil(Math.log10(Math.max(...all.map(({ most }) => most))));
   const bottom = PANEL.top + PANEL.height;
   const x = logScale(counts[0]!, counts.at(-1)!, left, left + PANEL.width);
   const y = logScale(low, high, bottom, PANEL.top);
   const decades = Array.from({ length: Math.round(Math.log10(high / low)) + 1 }, (_, n) => low * 10 ** n);
   return [
-    `<text x="${left}" y="${PANEL.top - 20}" font-size="14" font-weight="600">${title}</text>`,
+    `<text x="${left}" y="${PANEL.top - 20}" font-size="14" font-weight="600">${title}, µs</text>`,
     ...decades.map((value) => horizontal(value, y(value), left)),
-    ...counts.filter((_, n) => n % 2 === 0).map((count) => tick(count, x(count), bottom)),
+    ...counts.map((count) => tick(count, x(count), bottom)),
     `<text x="${left + PANEL.width / 2}" y="${bottom + 40}" text-anchor="middle">connections</text>`,
+    ...lines.map((line) => spread(line, x, y)),
     ...lines.map((line) => curve(line, x, y)),
     ...labels(lines, y, left + PANEL.width + 8),
   ].join("\n");
@@ -77,10 +91,18 @@ function tick(count: number, x: number, bottom: number): string {
 }
 
 function curve({ name, points }: Line, x: Scale, y: Scale): string {
-  const path = points.map(({ connections, value }) => `${x(connections).toFixed(1)},${y(value).toFixed(1)}`);
-  const dashes = name === "direct" ? ' stroke-dasharray="4 4"' : "";
-  return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOURS[name]}" stroke-width="2"${dashes}/>`;
+  const path = points.map(({ connections, value }) => at(x(connections), y(value)));
+  return `<polyline points="${path.join(" ")}" fill="none" stroke="${COLOURS[name]}" stroke-width="2"/>`;
 }
+
+/** The area between the least and the most. */
+function spread({ name, points }: Line, x: Scale, y: Scale): string {
+  const above = points.map(({ connections, most }) => at(x(connections), y(most)));
+  const below = points.map(({ connections, least }) => at(x(connections), y(least)));
+  return `<polygon points="${[...above, ...below.reverse()].join(" ")}" fill="${COLOURS[name]}" fill-opacity="0.2"/>`;
+}
+
+const at = (x: number, y: number): string => `${x.toFixed(1)},${y.toFixed(1)}`;
 
 /** The names at the ends of the lines, moved apart if they would overlap. */
 function labels(lines: Line[], y: Scale, x: number): string[] {
