@@ -32,7 +32,7 @@ const BLOCKS: Record<string, Block> = {
   idle: { title: "Idle", measure: idle },
   start: { title: "Start", measure: starts },
 };
-const WHOLE = { rounds: 5, fewRounds: 3, starts: 20, loadSeconds: 1.2, restSeconds: 10, idleSeconds: 20 };
+const WHOLE = { rounds: 5, fewRounds: 3, starts: 20, loadSeconds: 1, restSeconds: 60, idleSeconds: 20 };
 const QUICK = { rounds: 1, fewRounds: 1, starts: 3, loadSeconds: 0.5, restSeconds: 1, idleSeconds: 3 };
 /** Each wait has its own limit. This one is for what nobody thought of. */
 const LIMIT_MINUTES = 25;

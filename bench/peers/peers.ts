@@ -50,7 +50,7 @@ export type Bench = {
   rounds: number;
   fewRounds: number;
   starts: number;
-  /** How long a load is measured, what precedes the silence that is, and how long that is. */
+  /** How long a load is measured; how long a peer is silent before its silence is measured, and how long that is. */
   loadSeconds: number;
   restSeconds: number;
   idleSeconds: number;

@@ -19,8 +19,8 @@ export const MEANINGS: Record<string, string> = {
     "how much later events come than without a proxy, each sent on all streams at the same moment",
   RSS: "resident memory while so many streams are open",
   "RSS, idle": "resident memory 2 s after the start, before the first request",
-  "wake-ups, idle":
-    "how often a thread of the proxy wakes up though there is nothing to do, after one request",
+  "wake-ups, at first": "how often a thread of the proxy wakes up in the minute after its first request",
+  "wake-ups, idle": "how often one does after that minute, though there is nothing to do",
   "100 MB answer": "a single large answer, without TLS",
   "100 MB upload": "a single large request, without TLS",
   start: "from the start of the process to its server-info file, as an ordinary user",
