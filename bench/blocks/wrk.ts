@@ -32,12 +32,25 @@ function done(summary, latency)
 end
 `;
 
-/** How long connections are opened, and code is compiled, before throughput and processor time are measured. */
-const warmUpSeconds = (connections: number): number => 0.4 + connections / 640;
+/** So long code is compiled at least. */
+const WARM_UP_MS = 400;
+const LOOK_MS = 150;
+
+/** Resolves when the upstream has seen no new connection for a moment; some peers open them all the time, so there is a limit. */
+async function warmUp({ upstreams }: Bench, connections: number): Promise<void> {
+  await Bun.sleep(WARM_UP_MS);
+  const limit = performance.now() + 4 * connections;
+  for (let before = NaN; performance.now() < limit;) {
+    const seen = (await upstreams.status()).connections;
+    if (seen === before) return;
+    before = seen;
+    await Bun.sleep(LOOK_MS);
+  }
+}
 
 /**
- * Sends requests to `peer` on `connections` connections, on each one after the other. Latency is that of all requests, also of the first
- * ones. Throws if an answer was not a 200.
+ * Sends requests to `peer` on `connections` connections, on each one after the other. Throughput and processor time
+ * are those of a time in which connections are open, latency is that of all requests. Throws if an answer was not a 200.
  */
 export async function measureLoad(bench: Bench, peer: Peer, connections: number): Promise<Load> {
   const { site, upstreams, loadSeconds } = bench;
@@ -54,7 +67,7 @@ export async function measureLoad(bench: Bench, peer: Peer, connections: number)
   let output: string;
   let [before, after]: Awaited<ReturnType<typeof look>>[] = [];
   try {
-    await Bun.sleep(1_000 * warmUpSeconds(connections));
+    await warmUp(bench, connections);
     before = await look();
     await Bun.sleep(1_000 * loadSeconds);
     after = await look();
