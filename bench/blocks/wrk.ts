@@ -36,14 +36,18 @@ end
 const WARM_UP_MS = 400;
 const LOOK_MS = 150;
 
-/** Resolves when the upstream has seen no new connection for a moment; some peers open them all the time, so there is a limit. */
+/**
+ * Resolves when each connection has had some answers, and no more connections to the upstream are opened. Some peers are slow, and some open
+ * connections all the time, so there is a limit.
+ */
 async function warmUp({ upstreams }: Bench, connections: number): Promise<void> {
+  const limit = performance.now() + WARM_UP_MS + 4 * connections;
+  const enough = (await upstreams.status()).requests + 3 * connections;
   await Bun.sleep(WARM_UP_MS);
-  const limit = performance.now() + 4 * connections;
   for (let before = NaN; performance.now() < limit;) {
-    const seen = (await upstreams.status()).connections;
-    if (seen === before) return;
-    before = seen;
+    const seen = await upstreams.status();
+    if (seen.connections === before && seen.requests >= enough) return;
+    before = seen.connections;
     await Bun.sleep(LOOK_MS);
   }
 }
