@@ -83,8 +83,7 @@ async function main(): Promise<void> {
   }
   await upstreams.stop();
   const rows = sections.flatMap((section) => section.rows);
-  const rounds: [number, number] = [pace.rounds, pace.fewRounds];
-  const page = toPage({ minutes: minutes(), rounds, machine, versions, absent, sections });
+  const page = toPage({ minutes: minutes(), rounds: pace, machine, versions, absent, sections });
   const isWhole = !values.quick && only.length === 0;
   await write(isWhole ? PROJECT : join(cacheDirectory(), "trial"), page, drawConnections(rows));
   console.log(judge(rows));

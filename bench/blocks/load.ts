@@ -15,19 +15,25 @@ import {
 import { connectionsText, inRounds, makeRatio, makeRow, type Row, Samples } from "../rows.ts";
 import { type Load, measureLoad } from "./wrk.ts";
 
-/** In the table, with all peers; and between them only in the plot. */
+/** In the table, and between them only in the plot. */
 const IN_TABLE = [1, 32, 256, 1_024];
 const ONLY_PLOTTED = [8, 128, 512];
 /** At so many connections the three lines are measured, and others are compared to it. */
 const BASE = 32;
+/** With more, hardly one of the gateway's answers comes within the time that is measured. */
+const MOST_FOR_GATEWAY = 256;
+
+function peersAt(connections: number): string[] {
+  if (ONLY_PLOTTED.includes(connections)) return PROXIES;
+  if (connections > MOST_FOR_GATEWAY) return ["direct", ...PROXIES];
+  return connections === BASE ? [...PEERS, THREE_LINES] : PEERS;
+}
 
 /** To an upstream with TLS that offers HTTP/1.1 and HTTP/2. */
 export const loadOverTls = (bench: Bench): Promise<Row[]> =>
   withPeers([...PEERS, THREE_LINES], bench.upstreams.tls, bench.site, async (peerOf) => {
-    const loads = new Map<number, Samples<Load>>();
-    for (const count of IN_TABLE)
-      loads.set(count, new Samples(count === BASE ? [...PEERS, THREE_LINES] : PEERS));
-    for (const count of ONLY_PLOTTED) loads.set(count, new Samples(PROXIES));
+    const counts = [...IN_TABLE, ...ONLY_PLOTTED];
+    const loads = new Map(counts.map((count) => [count, new Samples<Load>(peersAt(count))]));
     const memory = new Samples<number>(ALL_PROXIES);
     for (let round = 0; round < bench.rounds; round++) {
       for (const [count, samples] of loads) {

@@ -5,7 +5,7 @@ export const MEANINGS: Record<string, string> = {
     "what the proxy adds to the time until an answer is there; half of the requests wait less",
   "latency p50": "the time until the answer is there, if each connection sends the next request at once",
   "requests/s":
-    "requests of 2 kB with an answer of 84 bytes; the load and the upstream use the same processors",
+    "requests of 2 kB with an answer of 84 bytes; the load and the upstream use the same processors; the gateway is not measured above 256 connections",
   "CPU per request": "user and system time of all processes of the proxy, for one request",
   "CPU per request, to that at 32": "whether a request costs more because there are many connections",
   "RSS after the load": "resident memory after each round of all these loads",

@@ -10,7 +10,7 @@ export type Section = { title: string; rows: Row[] };
 
 type Report = {
   minutes: number;
-  rounds: [most: number, fewest: number];
+  rounds: { rounds: number; fewRounds: number; starts: number };
   machine: string;
   versions: Record<string, string>;
   absent: Map<string, string>;
@@ -27,14 +27,14 @@ export function describeMachine(): string {
 
 export function toPage({ minutes, rounds, machine, versions, absent, sections }: Report): string {
   const programs = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  const [most, fewest] = rounds;
+  const { rounds: most, fewRounds: fewest, starts } = rounds;
   return `# Measured side by side
 
 The program beside what one would use in its place. \`npm run bench\` measures all of it in one run and writes this page.
 
 - **When and where**: ${new Date().toISOString().slice(0, 10)}, in ${minutes.toFixed(0)} minutes, on ${machine}.
 - **Versions**: ${programs.join(", ")}.
-- **Figures**: the median of ${fewest === most ? most : `${fewest} or ${most}`} rounds (20 for a start), and in brackets the least and the most of them. In a round every peer is measured
+- **Figures**: the median of ${fewest === most ? most : `${fewest} or ${most}`} rounds (${starts} for a start), and in brackets the least and the most of them. In a round every peer is measured
   once, in turns, and each round begins with another peer.
 - **direct**: the same client and upstream without a proxy. **codex**: \`codex responses-api-proxy\`. **gateway**: \`@portkey-ai/gateway\` on Node.js.
 - Everything runs on one machine: load, proxy and upstream. The upstream is nginx, and a program on Bun for streams and large bodies. Over TLS
