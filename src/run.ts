@@ -76,7 +76,10 @@ export async function run(options: Options, environment: Environment): Promise<v
   manager.stopping();
   info?.remove();
   removeEarly(early);
-  await Promise.race([server.stop(options.shutdownTimeoutMs), ending.insisted]);
+  await Promise.race([
+    server.stop(options.shutdownTimeoutMs, (count) => journal.cutOff(count)),
+    ending.insisted,
+  ]);
   await Promise.race([journal.finish(), ending.insisted, Bun.sleep(MAX_FINISHING_MS)]);
   journal.reportTotals();
   const isShown = options.logFile === undefined && terminal.shows("info");

@@ -8,15 +8,17 @@
 // Not consola/basic, which opens process.stdout and process.stderr at once (docs/bun.md).
 import { type ConsolaInstance, createConsola, LogLevels } from "consola/core";
 
-import { duplicate, isTerminal, isWritableNow, replaceByNullDevice } from "../../native/files/descriptors.ts";
+import { isTerminal } from "../../native/files/descriptors.ts";
 import { statusOf, writeAll } from "../../native/files/files.ts";
 import { causeOf, UserError } from "./errors.ts";
+import { Sink } from "./sink.ts";
 
-let descriptor = 2;
-
-/** --log-file; until the start is over, standard error gets what is wrong as well. */
-let logFile: number | undefined;
-let isStarting = true;
+const sink = new Sink((count) =>
+  say("warn", `${count} lines were not written: nobody read them, or the disk was full`, {
+    event: "lost",
+    count,
+  }),
+);
 
 /** Whether that is the journal. */
 let isJournal = false;
@@ -56,7 +58,7 @@ const log = (): ConsolaInstance => (consola ??= makeConsola());
 /** Recognises that standard error is the journal's stream: JOURNAL_STREAM names it as `device:inode` (systemd.exec(5)). */
 export function recogniseJournal({ JOURNAL_STREAM: stream }: Readonly<Record<string, string>>): void {
   try {
-    isJournal = stream !== undefined && statusOf(descriptor).streamName === stream;
+    isJournal = stream !== undefined && statusOf(sink.descriptor).streamName === stream;
   } catch {
     // Standard error is closed: nobody reads anything.
   }
@@ -123,26 +125,17 @@ export function hasColours(environment: Readonly<Record<string, string>>): boole
   return isTerminal(1) && !environment["NO_COLOR"] && environment["TERM"] !== "dumb";
 }
 
-/**
- * Gives standard error to this file alone. The runtime prints errors there by itself, with all that they carry, and no setting prevents it
- * (docs/bun.md); that goes to /dev/null now.
- */
-export function silenceRuntime(): void {
-  descriptor = duplicate(2);
-  replaceByNullDevice(2);
-}
+/** Gives standard error to this file alone: what the runtime prints by itself goes nowhere. */
+export const silenceRuntime = (): void => sink.silenceRuntime();
 
 /** Appends all that follows to this file. Until `leaveStandardError`, standard error gets what is wrong as well. */
 export function logTo(fd: number): void {
-  logFile = fd;
+  sink.logTo(fd);
   isJournal = false;
 }
 
 /** Closes the caller's standard error: what follows goes to the log file, or nowhere. */
-export function leaveStandardError(): void {
-  isStarting = false;
-  replaceByNullDevice(descriptor);
-}
+export const leaveStandardError = (): void => sink.leaveStandardError();
 
 /** Escapes control and formatting characters: those that move the cursor, change the direction of text, or are invisible. */
 export function printable(text: string): string {
@@ -157,43 +150,19 @@ function say(type: string, text: string, fields: Fields = {}): void {
   const isWrong = level === "error" || level === "warn";
   const start = isJournal ? `<${PRIORITIES[level]}>` : "";
   const time = new Date().toISOString();
+  const write = (line: string, logged = line): void =>
+    sink.write(printable(line), printable(logged), isWrong);
   if (style.logJson) {
     const { event = "message", ...others } = fields;
     const line = start + JSON.stringify({ time, level, event, message: text, ...others });
-    writeLine(line, line, isWrong);
+    write(line);
     return;
   }
   const label = fields["event"] === "hint" ? "hint: " : isWrong ? LABELS[level] : "";
   const line = `${isJournal ? start : "responses-api-proxy: "}${label}${text}`;
-  writeLine(line, `${time} ${label}${text}`, isWrong);
+  write(line, `${time} ${label}${text}`);
 }
 
 /** The numbers of syslog(3). The journal takes them off the start of a line (sd-daemon(3)). */
 const PRIORITIES = { error: 3, warn: 4, info: 6, debug: 7 } as const;
 const LABELS = { error: "error: ", warn: "warning: " } as const;
-
-/** Lines that were not written, because nobody read them: waiting would stop the proxy. */
-let lost = 0;
-
-function writeLine(line: string, logged: string, isWrong: boolean): void {
-  if (logFile !== undefined) append(logFile, logged);
-  if (logFile !== undefined && !(isStarting && isWrong)) return;
-  if (!isWritableNow(descriptor)) {
-    lost++;
-    return;
-  }
-  if (lost > 0) {
-    const count = lost;
-    lost = 0;
-    say("warn", `${count} lines were not written, because nobody read them`, { event: "lost", count });
-  }
-  append(descriptor, line);
-}
-
-function append(fd: number, line: string): void {
-  try {
-    writeAll(fd, Buffer.from(`${printable(line)}\n`));
-  } catch {
-    // The disk is full, or the reader is gone; that is no reason to stop serving.
-  }
-}

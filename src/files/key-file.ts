@@ -46,6 +46,7 @@ export function openKeyFile(path: string): number {
     const forbidden = OTHERS | (found.uid === 0 ? GROUP_WRITE : GROUP);
     if ((found.mode & forbidden) !== 0 && !isSharedSecret(found))
       throw refuse("others may read or write it", ...readableHints(path, isKubernetes));
+    if (found.size === 0) throw refuse("it is empty");
     return reopen(held);
   } catch (error) {
     if (error instanceof UserError) throw error;

@@ -24,17 +24,26 @@ const MODE = 0o644;
 
 /**
  * Warns if the file names a proxy that is running: two proxies can share a file by mistake, and then nobody finds the first. A start in the background
- * that takes nothing over is refused instead: nobody would see the warning in time. Throws UserError.
+ * that takes nothing over is refused instead: nobody would see the warning in time. `isTrial`: nothing is replaced, as by doctor. Throws UserError.
  */
-export function noteRunningProxy(path: string, { background, socket }: NewProxy): void {
+export function noteRunningProxy(path: string, { background, socket }: NewProxy, isTrial: boolean): void {
   const info = readServerInfo(path, rootAndSelf());
   if ("reason" in info || !isProxyProcess(info.pid)) return;
   const where = info.port === undefined ? `socket ${info.socket}` : `port ${info.port}`;
   const running = `'${path}' names a proxy that is running (pid ${info.pid}, ${where})`;
-  const hint = `end that proxy (kill ${info.pid}), or give each a --server-info file of its own`;
   const isTakeover = socket !== undefined && info.socket === socket;
+  const hint = isTakeover
+    ? `once this one serves, end that one: kill ${info.pid}`
+    : `end that proxy (kill ${info.pid}), or give each a --server-info file of its own`;
   if (background && !isTakeover) throw new UserError(running, undefined, [hint]);
-  terminal.warning(`${running}: it is replaced`, [hint]);
+  if (isTrial) terminal.warning(`${running}: a start would replace the file`);
+  else terminal.warning(`${running}: it is replaced`, [hint]);
+}
+
+/** Whether the file names a proxy that is running, and has this port. */
+export function isRunningProxys(port: number, path: string): boolean {
+  const info = readServerInfo(path, rootAndSelf());
+  return !("reason" in info) && info.port === port && isProxyProcess(info.pid);
 }
 
 type NewProxy = { background: boolean; socket: string | undefined };

@@ -61,7 +61,7 @@ export function firstStart(words: readonly string[], given: Options, caller: Env
     // 6. Check what the proxy will write to, as the user who will write.
     refuseWithoutNull();
     preparePlaces(options);
-    if (options.serverInfo !== undefined) noteRunningProxy(options.serverInfo, options);
+    if (options.serverInfo !== undefined) noteRunningProxy(options.serverInfo, options, words.length > 0);
     // 7. Nothing that is executed from here on gains privileges (set-user-ID, file capabilities). Landlock and seccomp require it.
     forbidNewPrivileges();
     // 8. Copy the program out of the user's reach if the user can read its file: the kernel closes a process to others from its first

@@ -11,6 +11,8 @@ export class Journal {
   readonly #dump: Dump | undefined;
   readonly #began = performance.now();
   #exchanges = 0;
+  /** For the exchanges: whether it is the proxy that breaks them off. */
+  readonly #ending = { isCut: false };
   #refused = 0;
   #failed = 0;
   /** The upstream's answers by the first digit of their status. */
@@ -24,7 +26,7 @@ export class Journal {
   begin(request: Request, by: string | undefined): WatchedExchange | undefined {
     const number = ++this.#exchanges;
     if (this.#dump === undefined && !terminal.isDetailed()) return undefined;
-    return new WatchedExchange(number, by, this.#dump?.begin(number, request));
+    return new WatchedExchange(number, by, this.#dump?.begin(number, request), this.#ending);
   }
 
   /** A request that may not pass. */
@@ -51,6 +53,15 @@ export class Journal {
   answered(status: number): void {
     const hundreds = Math.floor(status / 100);
     this.#answers.set(hundreds, (this.#answers.get(hundreds) ?? 0) + 1);
+  }
+
+  /** So many exchanges are broken off now, because their time at the end is over. */
+  cutOff(count: number): void {
+    this.#ending.isCut = true;
+    const exchanges = count === 1 ? "exchange was" : "exchanges were";
+    terminal.warning(`${count} ${exchanges} cut off: --shutdown-timeout was over`, [
+      "a longer one lets streams end: --shutdown-timeout=1h",
+    ]);
   }
 
   /** An exchange that ended in an error of the proxy's own. */

@@ -5,12 +5,13 @@ import * as terminal from "../base/terminal.ts";
 import type { DumpedExchange } from "./dump.ts";
 
 /** How an exchange ended. */
-type Ending = "done" | "client left" | "upstream broke off" | "failed";
+type Ending = "done" | "client left" | "upstream broke off" | "failed" | "cut off";
 
 export class WatchedExchange {
   readonly #number: number;
   readonly #by: string | undefined;
   readonly #dumped: DumpedExchange | undefined;
+  readonly #proxy: { readonly isCut: boolean };
   readonly #began = performance.now();
   #bytesUp = 0;
   #bytesDown = 0;
@@ -18,10 +19,16 @@ export class WatchedExchange {
   #firstByteMs: number | null = null;
   #hasEnded = false;
 
-  constructor(number: number, by: string | undefined, dumped: DumpedExchange | undefined) {
+  constructor(
+    number: number,
+    by: string | undefined,
+    dumped: DumpedExchange | undefined,
+    proxy: { readonly isCut: boolean },
+  ) {
     this.#number = number;
     this.#by = by;
     this.#dumped = dumped;
+    this.#proxy = proxy;
   }
 
   /** A part of the request's body, on its way to the upstream. */
@@ -59,12 +66,12 @@ export class WatchedExchange {
         this.#received(value);
         controller.enqueue(value);
       } catch (error) {
-        this.#end(signal.aborted ? "client left" : "upstream broke off", error);
+        this.#end(signal.aborted ? this.#gone() : "upstream broke off", error);
         throw error;
       }
     };
     const cancel = (reason: unknown): Promise<void> => {
-      this.#end("client left");
+      this.#end(this.#gone());
       return reader.cancel(reason);
     };
     const { status, headers } = answer;
@@ -74,7 +81,12 @@ export class WatchedExchange {
   /** The exchange ended without an answer of the upstream's; the client got `status`, if it was still there. */
   fail(status: number, error: unknown, signal: AbortSignal): void {
     this.#status = status;
-    this.#end(signal.aborted ? "client left" : "failed", error);
+    this.#end(signal.aborted ? this.#gone() : "failed", error);
+  }
+
+  /** Why the client's side is closed. */
+  #gone(): Ending {
+    return this.#proxy.isCut ? "cut off" : "client left";
   }
 
   #received(bytes: Uint8Array): void {

@@ -47,13 +47,14 @@ export function openServer(where: { port: number } | { unix: string }, handlers:
 /** Bun 1.4.5 otherwise sets SO_REUSEPORT if `development` is false: another process could take a share of the requests. */
 const EXCLUSIVE = { reusePort: false };
 
-/** Stops accepting at once, waits at most `timeoutMs` for exchanges in flight, then breaks them off. */
-export async function stopServer(server: Server, timeoutMs: number): Promise<void> {
+/** Stops accepting at once, waits at most `timeoutMs` for exchanges in flight, then calls `cutOff` and breaks off what is left of them. */
+export async function stopServer(server: Server, timeoutMs: number, cutOff: () => void): Promise<void> {
   const timer = Promise.withResolvers<void>();
   const timeout = setTimeout(timer.resolve, timeoutMs);
   await acceptQueued();
   await Promise.race([server.stop(), timer.promise]);
   clearTimeout(timeout);
+  if (server.pendingRequests > 0) cutOff();
   await server.stop(true);
 }
 

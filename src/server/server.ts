@@ -26,8 +26,8 @@ type Listening = {
   port: number | undefined;
   /** How many sockets listen. */
   sockets: number;
-  /** Stops accepting at once, waits at most `timeoutMs` for exchanges in flight, then breaks them off. */
-  stop: (timeoutMs: number) => Promise<void>;
+  /** Stops accepting at once, waits at most `timeoutMs` for exchanges in flight, then calls `cutOff` with their number, and breaks them off. */
+  stop: (timeoutMs: number, cutOff: (count: number) => void) => Promise<void>;
   /** How many exchanges have begun and not ended. */
   inFlight: () => number;
   /** Closes the connections that wait for a next request. */
@@ -96,8 +96,13 @@ export function listen(
   callers = Callers.for(options.allowUsers.map(Number), early.token, early.diagnostics, tcp?.port);
   early.token?.file?.publish();
   early.socket?.publish(handlers);
-  const stop = async (timeoutMs: number): Promise<void> => {
-    await Promise.all(servers.map((server) => stopServer(server, timeoutMs)));
+  const stop = async (timeoutMs: number, cutOff: (count: number) => void): Promise<void> => {
+    let isTold = false;
+    const tell = (): void => {
+      if (!isTold) cutOff(inFlight());
+      isTold = true;
+    };
+    await Promise.all(servers.map((server) => stopServer(server, timeoutMs, tell)));
   };
   return { port: tcp?.port, sockets: servers.length, stop, inFlight, closeIdle, quietForMs };
 }

@@ -426,6 +426,22 @@ describe("what keeps the proxy from starting, in the words of the start", () => 
     expect(exitCode).toBe(1);
   });
 
+  test("a port that the proxy has which the server-info file names", async () => {
+    const info = join(temporaryDirectory(), "info");
+    const proxy = await Proxy.start({ args: [`--server-info=${info}`] });
+    const portOf = async (...more: string[]): Promise<Report["checks"][number]> => {
+      const args = ["doctor", "--json", `--port=${proxy.port}`, `--upstream-url=${upstream.url}`, ...more];
+      const report = JSON.parse((await runProgram({ args })).stdout) as Report;
+      return report.checks.find(({ id }) => id === "port")!;
+    };
+    expect(await portOf(`--server-info=${info}`)).toMatchObject({
+      status: "ok",
+      found: `127.0.0.1:${proxy.port} is the running proxy's, which --server-info names`,
+    });
+    expect(await portOf()).toMatchObject({ status: "fatal" });
+    await proxy.stop();
+  });
+
   test("a port that is free", async () => {
     const free = new RawUpstream();
     free.stop();
@@ -657,8 +673,9 @@ describe("what is left as it was", () => {
     const { stdout, stderr, exitCode } = await runProgram({ binary, args: ["doctor", "--json", ...flags] });
     // As a start would say.
     expect(stderr).toContain(
-      `'${info}' names a proxy that is running (pid ${proxy.pid}, port ${proxy.port})`,
+      `'${info}' names a proxy that is running (pid ${proxy.pid}, port ${proxy.port}): a start would replace the file"`,
     );
+    expect(stderr).not.toContain("kill");
     const report = JSON.parse(stdout) as Report;
     expect(report).toMatchObject({ starts: true, reachesUpstream: true });
     expect(report.startsStrictly).toBe(isRoot);

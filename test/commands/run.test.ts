@@ -480,6 +480,18 @@ describe("refused, with no proxy left", () => {
     expect(processesOf(url)).toEqual([]);
   });
 
+  // What ends first, the proxy or run itself, is a race.
+  test("a proxy that cannot start, 40 times: nothing is said of COMMAND, of which there is none", async () => {
+    const runs = Array.from({ length: 40 }, () =>
+      runProgram({ launcher: NO_TERMINAL, args: ["run", `--upstream-url=${url}`, "--", "true"], input: "" }),
+    );
+    for (const { exitCode, stderr } of await Promise.all(runs)) {
+      expect(exitCode).toBe(1);
+      expect(stderr).not.toContain("COMMAND, which");
+    }
+    await until(() => processesOf(url).length === 0, "every process to end");
+  });
+
   test("a proxy that cannot start, and a caller that ignores SIGCHLD", async () => {
     const { exitCode, stderr } = await runProgram({
       launcher: ["perl", "-e", '$SIG{CHLD} = "IGNORE"; exec @ARGV'],

@@ -184,7 +184,8 @@ describe("refused: one line, exit code 1", () => {
   });
 
   test("an empty one", async () => {
-    const { exitCode, stderr } = await runProgram({ args: [`--key-file=${keyFile({ key: "" })}`] });
+    expect(await refused(keyFile({ key: "" }))).toBe("it is empty");
+    const { exitCode, stderr } = await runProgram({ args: [`--key-file=${keyFile({ key: "\n" })}`] });
     expect(exitCode).toBe(1);
     expect(stderr).toContain("has no key in it");
   });

@@ -1561,8 +1561,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "no line can be forged",
-      from: "`${printable(line)}\\n`",
-      to: "`${line}\\n`",
+      from: "sink.write(printable(line), printable(logged), isWrong)",
+      to: "sink.write(line, logged, isWrong)",
       tests: ["log"],
       only: "forged",
     },

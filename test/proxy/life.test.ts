@@ -163,14 +163,18 @@ describe("ending", () => {
 
   test("a stream that does not end within --shutdown-timeout is cut, and the exit code is 0", async () => {
     const { upstream, next } = holding();
-    const proxy = await Proxy.start({ args: ["--shutdown-timeout=1", `--upstream-url=${upstream.url}`] });
+    const args = ["--shutdown-timeout=1", "--log-level=debug", `--upstream-url=${upstream.url}`];
+    const proxy = await Proxy.start({ args });
     const wire = await open(proxy.port, REQUEST);
     (await next()).write(STREAM + chunk("one"));
     await wire.until(/one/);
     proxy.signal("SIGTERM");
     await wire.untilClosed();
     expect(wire.received).not.toEndWith("0\r\n\r\n");
-    expect((await proxy.ended()).exitCode).toBe(0);
+    const { exitCode, stderr } = await proxy.ended();
+    expect(exitCode).toBe(0);
+    expect(stderr).toContain("warning: 1 exchange was cut off: --shutdown-timeout was over\n");
+    expect(stderr).toMatch(/#1 200, .*: cut off\n/);
   });
 
   test("a signal after GET /shutdown ends it at once", async () => {

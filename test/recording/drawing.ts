@@ -42,9 +42,8 @@ rect{fill:var(--back);stroke:var(--line)}
 .caption{font:14px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--dim)}
 .prompt,.note{fill:var(--dim)}
 .typed{fill:var(--typed);font-weight:600}
-tspan[style]{animation:${lengthMs}ms step-end infinite}
+@media (prefers-reduced-motion:no-preference){tspan[style]{animation:${lengthMs}ms step-end infinite}}
 ${keyframes.join("\n")}
-@media (prefers-reduced-motion:reduce){tspan[style]{animation:none}}
 </style>
 <rect x="0.5" y="0.5" width="${WIDTH - 1}" height="${height - 1}" rx="8"/>
 <text class="caption" x="${MARGIN}" y="${TOP - 6}">${escaped(CAPTION)}</text>

@@ -1,12 +1,22 @@
 // The log: what each level shows, in text and in JSON, and what no level shows.
 
 import { describe, expect, test } from "bun:test";
-import { closeSync, constants, existsSync, openSync, readSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  truncateSync,
+} from "node:fs";
 import { join } from "node:path";
 
 import { until } from "../harness/deadline.ts";
 import { CANARY_KEY, type Ended, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { type Connection, RawUpstream } from "../harness/upstream.ts";
+import { as, ORDINARY, reachableBinary, UNREADABLE } from "../harness/users.ts";
 import { chunk, open, roundTrip, STREAM } from "../harness/wire.ts";
 
 const PROMPT = "canary-prompt-0123456789";
@@ -306,9 +316,50 @@ test("if nobody reads the log, lines are lost, and the proxy still serves", asyn
   const rest = space.toString("utf8", 0, readSync(reader, space));
   closeSync(reader);
   expect(rest).toMatch(
-    /responses-api-proxy: warning: \d+ lines were not written, because nobody read them\n/,
+    /responses-api-proxy: warning: \d+ lines were not written: nobody read them, or the disk was full\n/,
   );
   expect(rest).toContain("400 refused");
+});
+
+test("on a full disk lines are lost and counted, none is joined to another, and the proxy still serves", async () => {
+  const directory = temporaryDirectory();
+  chmodSync(directory, 0o777);
+  const file = join(directory, "log");
+  // In units of 512 or 1,024 bytes. The limit ends a line in its middle, as a full disk does.
+  const launcher = [...as(ORDINARY), "sh", "-c", 'ulimit -S -f 4; exec "$0" "$@"'];
+  const info = join(directory, "info.json");
+  const args = [
+    "--log-level=debug",
+    "--log-json",
+    `--log-file=${file}`,
+    `--server-info=${info}`,
+    "--http-shutdown",
+  ];
+  const ending = runProgram({
+    launcher,
+    binary: reachableBinary(UNREADABLE),
+    args: [...args, `--upstream-url=${new RawUpstream().url}`],
+    input: `${CANARY_KEY}\n`,
+  });
+  const { port } = await infoIn(info, ending);
+  const ask = async (request: string): Promise<number> => (await roundTrip(port, request)).status;
+  for (let round = 0; round < 60; round++)
+    expect(await ask("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).toBe(403);
+  const before = readFileSync(file, "utf8");
+  expect(before).not.toEndWith("\n");
+  const whole = before.split("\n").slice(0, -1).length;
+  // Room again, as logrotate's copytruncate makes it.
+  truncateSync(file);
+  expect(await ask(REQUEST)).toBe(200);
+  expect(await ask("GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).toBe(200);
+  expect((await ending).exitCode).toBe(0);
+  const [end, ...lines] = readFileSync(file, "utf8").trimEnd().split("\n");
+  expect(end).toBe("");
+  const events = lines.map((line) => JSON.parse(line) as { event: string; count?: number });
+  expect(events.map(({ event }) => event)).toEqual(["lost", "exchange", "ending", "totals"]);
+  const refusals = before.match(/"event":"refusal".*\n/g)!.length;
+  expect(whole).toBeGreaterThan(refusals);
+  expect(events[0]!.count).toBe(60 - refusals);
 });
 
 test("no line can be forged: what a client sent is cut, and its control characters are escaped", async () => {

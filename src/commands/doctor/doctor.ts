@@ -4,6 +4,7 @@
 
 import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
 import * as terminal from "../../base/terminal.ts";
+import { isRunningProxys } from "../../files/server-info.ts";
 import { likelyMistakes } from "../../input/advice/mistakes.ts";
 import { type Environment, trustVariables } from "../../input/environment.ts";
 import { cannotListen } from "../../input/listening.ts";
@@ -26,7 +27,7 @@ export async function doctor(options: Options, json: boolean, environment: Envir
     keyPages.wipe();
     return [
       ...protections.map(checkOf),
-      ...(options.port === undefined ? [] : [checkPort(options.port)]),
+      ...(options.port === undefined ? [] : [checkPort(options.port, options.serverInfo)]),
       ...checkEnvironment(options, environment),
       ...(await checkHosts(options)),
     ];
@@ -66,13 +67,20 @@ function checkOf({ id, held, note, gap }: Protection): Check {
   };
 }
 
-function checkPort(port: number): Check {
+/** The port is free, or that of the proxy that runs with these options. */
+function checkPort(port: number, serverInfo: string | undefined): Check {
   const id = "port";
   try {
     const server = Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => {} } });
     server.stop(true);
     return { id, status: "ok", found: port === 0 ? "a free one on 127.0.0.1" : `127.0.0.1:${port} is free` };
   } catch (error) {
+    if (serverInfo !== undefined && isRunningProxys(port, serverInfo))
+      return {
+        id,
+        status: "ok",
+        found: `127.0.0.1:${port} is the running proxy's, which --server-info names`,
+      };
     return refusal(id, cannotListen(port, causeOf(error)));
   }
 }

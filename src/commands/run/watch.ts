@@ -84,8 +84,9 @@ function watchBoth({ hasCommand }: { hasCommand: boolean }): {
     }
     if (ready.includes(PROXY)) {
       open.delete(PROXY);
-      // The kernel tells the proxy of COMMAND's end when its first thread has ended, and this process when its last one has.
-      if (!open.has(COMMAND) || ended?.unasked === false) continue;
+      // The kernel tells the proxy of COMMAND's end when its first thread has ended, and this process when its last one has. Without a COMMAND
+      // it is run itself that is still there: the proxy could not start.
+      if (!hasCommand || !open.has(COMMAND) || ended?.unasked === false) continue;
       told = signalProcess(COMMAND, SIGTERM) ? "told by SIGTERM" : "not told: it is another user's";
     }
   }
