@@ -169,8 +169,15 @@ function runAsRoot(script, args, input = "") {
 }
 
 // packaging/action/started.ts
-import { appendFileSync as appendFileSync2, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import {
+  appendFileSync as appendFileSync2,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 var file = () => join(variable("RUNNER_TEMP"), "responses-api-proxy.started");
 function note(started) {
   appendFileSync2(
@@ -179,6 +186,12 @@ function note(started) {
 `,
     { mode: 384 },
   );
+}
+function publish(serverInfo, published) {
+  mkdirSync(dirname(published), { recursive: true });
+  const temporary = `${published}.${process.pid}`;
+  copyFileSync(serverInfo, temporary);
+  renameSync(temporary, published);
 }
 function startTimeOf(pid) {
   try {
@@ -212,11 +225,12 @@ async function main() {
   const version = takeInput("version");
   const lifetime = takeInput("lifetime");
   const strict = isTrue("strict", takeInput("strict"));
-  const serverInfo = resolve(
+  const published = resolve(
     takeInput("server-info") || join2(variable("HOME"), ".codex", `${variable("GITHUB_RUN_ID")}.json`),
   );
   const directory = mkdtempSync(join2(variable("RUNNER_TEMP"), "responses-api-proxy-"));
   const log = join2(directory, "log");
+  const serverInfo = join2(directory, "proxy", "server-info.json");
   const program = install(await fetchProgram(version), directory);
   start(program, secret, [
     `--server-info=${serverInfo}`,
@@ -226,11 +240,11 @@ async function main() {
     ...(strict ? ["--strict"] : []),
   ]);
   const { port, pid } = JSON.parse(readFileSync2(serverInfo, "utf8"));
-  note({ pid, since: startTimeOf(pid), log });
+  note({ pid, since: startTimeOf(pid), log, published });
+  publish(serverInfo, published);
   setOutput("base-url", `http://127.0.0.1:${port}`);
   setOutput("port", port);
-  setOutput("server-info", serverInfo);
-  runAsRoot('chown -h 0 "$1"', [serverInfo]);
+  setOutput("server-info", published);
 }
 function takeSecret() {
   const key = takeInput("openai-api-key");

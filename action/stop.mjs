@@ -4,7 +4,7 @@
 // packaging/action/runner.ts
 import { randomUUID } from "node:crypto";
 // packaging/action/stop.ts
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, rmSync as rmSync2 } from "node:fs";
 class Failure extends Error {}
 function variable(name) {
   const value = process.env[name];
@@ -39,8 +39,8 @@ function command(name, value) {
 }
 
 // packaging/action/started.ts
-import { appendFileSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { appendFileSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 var file = () => join(variable("RUNNER_TEMP"), "responses-api-proxy.started");
 function takeStarted() {
   try {
@@ -67,6 +67,7 @@ var MAX_LOG_BYTES = 1024 * 1024;
 async function stop() {
   for (const started of takeStarted()) {
     await end(started);
+    removePublished(started);
     printGroup("responses-api-proxy", readLog(started.log));
   }
 }
@@ -87,16 +88,26 @@ function signal(pid, name) {
     process.kill(pid, name);
   } catch {}
 }
+function removePublished({ pid, published }) {
+  try {
+    if (new RegExp(`"pid":${Number(pid)}\\b`).test(readEnd(published) ?? "")) rmSync2(published);
+  } catch {}
+}
 function readLog(path) {
+  try {
+    return readEnd(path) ?? "(the log is no file any more)";
+  } catch (error) {
+    return `(no log: ${error.code})`;
+  }
+}
+function readEnd(path) {
   let fd;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const found = fstatSync(fd);
-    if (!found.isFile()) return "(the log is no file any more)";
+    if (!found.isFile()) return;
     const space = Buffer.alloc(Math.min(found.size, MAX_LOG_BYTES));
     return space.toString("utf8", 0, readSync(fd, space, 0, space.length, found.size - space.length));
-  } catch (error) {
-    return `(no log: ${error.code})`;
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

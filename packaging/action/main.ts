@@ -7,9 +7,9 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
-import { fetchProgram, install, runAsRoot } from "./program.ts";
+import { fetchProgram, install } from "./program.ts";
 import { fail, Failure, mask, setOutput, takeInput, variable } from "./runner.ts";
-import { note, startTimeOf } from "./started.ts";
+import { note, publish, startTimeOf } from "./started.ts";
 
 /** What a node that starts with one of these has run before this action: code from the checkout could have the key by now. */
 const FOREIGN_CODE = /(^|\s)(-r|--require|--import|--loader|--experimental-loader|--inspect\S*)(=|\s|$)/;
@@ -42,11 +42,13 @@ async function main(): Promise<void> {
   const version = takeInput("version");
   const lifetime = takeInput("lifetime");
   const strict = isTrue("strict", takeInput("strict"));
-  const serverInfo = resolve(
+  const published = resolve(
     takeInput("server-info") || join(variable("HOME"), ".codex", `${variable("GITHUB_RUN_ID")}.json`),
   );
   const directory = mkdtempSync(join(variable("RUNNER_TEMP"), "responses-api-proxy-"));
   const log = join(directory, "log");
+  // A directory of its own: whoever takes the proxy over can write there, and nowhere else.
+  const serverInfo = join(directory, "proxy", "server-info.json");
   const program = install(await fetchProgram(version), directory);
   start(program, secret, [
     `--server-info=${serverInfo}`,
@@ -57,12 +59,11 @@ async function main(): Promise<void> {
     ...(strict ? ["--strict"] : []),
   ]);
   const { port, pid } = JSON.parse(readFileSync(serverInfo, "utf8")) as { port: number; pid: number };
-  note({ pid, since: startTimeOf(pid), log });
+  note({ pid, since: startTimeOf(pid), log, published });
+  publish(serverInfo, published);
   setOutput("base-url", `http://127.0.0.1:${port}`);
   setOutput("port", port);
-  setOutput("server-info", serverInfo);
-  // So that the agent cannot rewrite it, if it runs as this user and can no longer become root.
-  runAsRoot('chown -h 0 "$1"', [serverInfo]);
+  setOutput("server-info", published);
 }
 
 /** Returns the key, or with the inputs for OIDC the job's request token. Throws Failure if there is neither, or both. */

@@ -113,7 +113,7 @@ export function install(program: Buffer, directory: string): string {
 }
 
 /** Runs a script with sh as root, with nothing of the workflow's environment. */
-export function runAsRoot(
+function runAsRoot(
   script: string,
   args: string[],
   input: Buffer | string = "",

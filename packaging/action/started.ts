@@ -1,7 +1,7 @@
 // What has been started in this job: a line for each proxy, in a file that `stop` reads. There is no secret in it.
 
-import { appendFileSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { appendFileSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 import { variable } from "./runner.ts";
 
@@ -10,12 +10,22 @@ export type Started = {
   /** Its start time: the pid may be another process's by now. Undefined if the proxy did not start. */
   since: string | undefined;
   log: string;
+  /** The copy of its server-info file, where others look for it. */
+  published: string;
 };
 
 const file = (): string => join(variable("RUNNER_TEMP"), "responses-api-proxy.started");
 
 export function note(started: Started): void {
   appendFileSync(file(), `${JSON.stringify(started)}\n`, { mode: 0o600 });
+}
+
+/** Copies the server-info file to where others look for it; what is there, a symlink too, is replaced. */
+export function publish(serverInfo: string, published: string): void {
+  mkdirSync(dirname(published), { recursive: true });
+  const temporary = `${published}.${process.pid}`;
+  copyFileSync(serverInfo, temporary);
+  renameSync(temporary, published);
 }
 
 /** Returns what has been noted, and forgets it. */

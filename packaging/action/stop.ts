@@ -1,7 +1,7 @@
 // The action `stop`: ends what was started in this job, and prints its log. By now an agent may have had this user's rights, so nothing that it
 // can write is obeyed. There is no key here.
 
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, rmSync } from "node:fs";
 
 import { fail, printGroup, warn } from "./runner.ts";
 import { type Started, startTimeOf, takeStarted } from "./started.ts";
@@ -14,6 +14,7 @@ const MAX_LOG_BYTES = 1024 * 1024;
 async function stop(): Promise<void> {
   for (const started of takeStarted()) {
     await end(started);
+    removePublished(started);
     printGroup("responses-api-proxy", readLog(started.log));
   }
 }
@@ -40,17 +41,32 @@ function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** The end of the log. A symlink or a FIFO in its place is not the proxy's. */
+/** Removes the copy of the server-info file, if it still names this proxy. */
+function removePublished({ pid, published }: Started): void {
+  try {
+    if (new RegExp(`"pid":${Number(pid)}\\b`).test(readEnd(published) ?? "")) rmSync(published);
+  } catch {
+    // It is gone, or somebody else's.
+  }
+}
+
 function readLog(path: string): string {
+  try {
+    return readEnd(path) ?? "(the log is no file any more)";
+  } catch (error) {
+    return `(no log: ${(error as NodeJS.ErrnoException).code})`;
+  }
+}
+
+/** The end of a file, undefined if it is none: a symlink or a FIFO in its place is not the proxy's. Throws what opening throws. */
+function readEnd(path: string): string | undefined {
   let fd: number | undefined;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const found = fstatSync(fd);
-    if (!found.isFile()) return "(the log is no file any more)";
+    if (!found.isFile()) return undefined;
     const space = Buffer.alloc(Math.min(found.size, MAX_LOG_BYTES));
     return space.toString("utf8", 0, readSync(fd, space, 0, space.length, found.size - space.length));
-  } catch (error) {
-    return `(no log: ${(error as NodeJS.ErrnoException).code})`;
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

@@ -9,6 +9,7 @@ export type ProtectionId =
   | "memory-lock"
   | "key-pages"
   | "key-file"
+  | "directories"
   | "landlock"
   | "seccomp"
   | "mdwe"

@@ -24,6 +24,7 @@ import { reportUnusedProxyVariables } from "../input/advice/mistakes.ts";
 import { cleanEnvironment, type Environment, refuseUnclearProxyVariable } from "../input/environment.ts";
 import { type Options, toArguments } from "../input/options.ts";
 import { PARENT } from "../input/starter.ts";
+import { checkDirectories } from "./directories.ts";
 import { checkFile, checkNamespace } from "./file.ts";
 import { checkKeySource } from "./key-source.ts";
 import { lockMemory } from "./memory-lock.ts";
@@ -120,6 +121,7 @@ export function secondStart<Opened>(options: Options, openEarly: () => Opened): 
   // 7. Open what the filter will forbid.
   const early = openEarly();
   const source = checkKeySource();
+  const directories = checkDirectories(options);
   // 8. After the last change of user and execve, which undo it.
   if (options.exitWithParent) signalAtParentsEnd(SIGUSR2);
   // 9. Last, because they take away what the steps before need: files beyond the first start's, then system calls on every thread.
@@ -132,6 +134,7 @@ export function secondStart<Opened>(options: Options, openEarly: () => Opened): 
     { id: "core-dumps", held: "no core" } as const,
     describeKeyPages(keyPages),
     ...source,
+    ...directories,
     landlock,
     ...calls,
     user,

@@ -643,7 +643,8 @@ describe("what is left as it was", () => {
 
   test("the server-info file of a proxy, the dump directory, and the key file, with every flag of a start", async () => {
     const directory = temporaryDirectory();
-    const [info, dump, key] = ["info", "dump", "key"].map((name) => join(directory, name));
+    const [info, dump] = ["info", "dump"].map((name) => join(directory, name));
+    const key = join(temporaryDirectory(), "key");
     mkdirSync(dump!, { mode: 0o700 });
     writeFileSync(key!, `${CANARY_KEY}\n`, { mode: 0o600 });
     const proxy = await Proxy.start({ args: [`--server-info=${info}`] });
@@ -682,7 +683,7 @@ describe("what is left as it was", () => {
     expect(exitCode).toBe(isRoot ? 0 : 1);
     expect(stdout).not.toContain(CANARY_KEY);
 
-    expect(readdirSync(directory).sort()).toEqual(["dump", "info", "key", "log"]);
+    expect(readdirSync(directory).sort()).toEqual(["dump", "info", "log"]);
     expect(readdirSync(dump!)).toEqual([]);
     expect(readFileSync(info!, "utf8")).toBe(written);
     expect(readFileSync(key!, "utf8")).toBe(`${CANARY_KEY}\n`);

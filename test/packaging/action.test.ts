@@ -13,7 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import { version } from "../../package.json";
 import { bundleOf, FILES } from "../../packaging/action/build.ts";
@@ -329,7 +329,7 @@ describe.skipIf(lacks("node"))("a job in a hostile checkout (needs node)", () =>
     const recorded = readFileSync(job.log(), "utf8").trim().split("\n");
     expect(recorded.filter((line) => line.startsWith("--"))).toEqual([
       "--background",
-      `--server-info=${job.temp}/info.json`,
+      `--server-info=${join(dirname(job.log()), "proxy/server-info.json")}`,
       `--log-file=${job.log()}`,
       "--lifetime=2h",
       `--upstream-url=${upstream.url}`,
@@ -342,6 +342,7 @@ describe.skipIf(lacks("node"))("a job in a hostile checkout (needs node)", () =>
         .sort(),
     ).toEqual(["HOME", "HTTPS_PROXY", "PWD"]);
     expect(readFileSync(`${job.log()}.input`, "utf8")).toBe(`${CANARY_KEY}\n`);
+    expect(JSON.parse(readFileSync(join(job.temp, "info.json"), "utf8"))).toEqual({ port: 1, pid: 1 });
   });
 
   test("a key of two lines is masked in one, and no line of it is printed", async () => {
