@@ -51,7 +51,9 @@ type NewProxy = { background: boolean; socket: string | undefined };
 /** Whether the process is a proxy of this program, by the name that the second start gives it. */
 export function isProxyProcess(pid: number): boolean {
   try {
-    return readText(`/proc/${pid}/comm`) === `${PROCESS_NAME}\n`;
+    const status = readText(`/proc/${pid}/status`);
+    // A zombie has ended: its parent has not noticed yet.
+    return status.startsWith(`Name:\t${PROCESS_NAME}\n`) && !/^State:\tZ/m.test(status);
   } catch (error) {
     // It is gone, or /proc hides it (hidepid).
     if (error instanceof SystemCallError) return false;

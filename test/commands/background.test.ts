@@ -146,6 +146,26 @@ describe("--background", () => {
     expect(JSON.parse(readFileSync(info, "utf8"))).toEqual({ port, pid });
   });
 
+  test("on the server-info file of one that was killed and that nobody has reaped: it starts", async () => {
+    const info = join(temporaryDirectory(), "info");
+    // The shell becomes a program that waits for no child.
+    const launcher = ["sh", "-c", '"$0" "$@" & exec sleep 60'];
+    const parent = Bun.spawn([...launcher, BINARY, `--upstream-url=${url}`, `--server-info=${info}`], {
+      stdio: [Buffer.from(CANARY_KEY), "ignore", "ignore"],
+    });
+    atEnd(() => parent.kill("SIGKILL"));
+    await until(() => existsSync(info), "the server-info file");
+    const { pid } = JSON.parse(readFileSync(info, "utf8")) as { pid: number };
+    process.kill(pid, "SIGKILL");
+    await until(() => /^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, "utf8")), "a zombie");
+    const args = ["--background", `--upstream-url=${url}`, `--server-info=${info}`];
+    const { exitCode, stderr } = await runProgram({ args, input: CANARY_KEY });
+    expect({ exitCode, isRunning: stderr.includes("is running") }).toEqual({ exitCode: 0, isRunning: false });
+    const next = JSON.parse(readFileSync(info, "utf8")) as { pid: number };
+    process.kill(next.pid, "SIGTERM");
+    await until(() => !existsSync(info), "the proxy to end");
+  });
+
   test("standard output that cannot be written: it fails, and no proxy is left", async () => {
     const info = join(temporaryDirectory(), "info");
     const { exitCode, stderr } = await runProgram({
