@@ -149,7 +149,7 @@ describe("--background", () => {
   test("on the server-info file of one that was killed and that nobody has reaped: it starts", async () => {
     const info = join(temporaryDirectory(), "info");
     // The shell becomes a program that waits for no child.
-    const launcher = ["sh", "-c", '"$0" "$@" & exec sleep 60'];
+    const launcher = ["sh", "-c", 'exec 3<&0; "$0" "$@" <&3 3<&- & exec sleep 60 3<&-'];
     const parent = Bun.spawn([...launcher, BINARY, `--upstream-url=${url}`, `--server-info=${info}`], {
       stdio: [Buffer.from(CANARY_KEY), "ignore", "ignore"],
     });
