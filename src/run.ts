@@ -52,6 +52,8 @@ export async function run(options: Options, environment: Environment): Promise<v
   const isRequestToken = options.githubOidc !== undefined;
   const authorization = await readKeyFromStandardInput(keyPages, ending.signal, { isRequestToken });
   replaceByNullDevice(0);
+  // Nothing is printed there. A starter's is the socket to it (starter.ts).
+  if (starter === undefined) replaceByNullDevice(1);
   terminal.silenceRuntime();
 
   const journal = new Journal(await openDump(options));

@@ -24,6 +24,8 @@ export const OFFSET_ARGUMENTS = 16;
 export type Instruction = readonly [code: number, jumpTrue: number, jumpFalse: number, k: number];
 
 export const load = (offset: number): Instruction => [0x20, 0, 0, offset];
+/** Leaves only these bits of the loaded value. */
+export const keepBits = (bits: number): Instruction => [0x54, 0, 0, bits];
 export const result = (action: Action): Instruction => [0x06, 0, 0, RETURN[action]];
 // Each condition decides whether the next instruction runs or is skipped.
 export const ifEqual = (value: number): Instruction => [0x15, 0, 1, value];

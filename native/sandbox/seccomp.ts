@@ -13,6 +13,7 @@ import {
   ifEqual,
   install,
   type Instruction,
+  keepBits,
   load,
   OFFSET_ARCH,
   OFFSET_ARGUMENTS,
@@ -64,6 +65,9 @@ const O_TRUNC = 0x200;
 
 /** AF_INET and AF_INET6. No AF_UNIX: services of the same user would act for the process, unrestricted. */
 const SOCKET_DOMAINS = [2, 10];
+/** SOCK_STREAM and SOCK_DGRAM, behind the flags. No SOCK_SEQPACKET, which is SCTP: Landlock does not restrict it. */
+const SOCKET_TYPES = [1, 2];
+const SOCKET_TYPE_BITS = 0xf;
 /** The default, TCP and UDP. No MPTCP: Landlock does not restrict it. */
 const SOCKET_PROTOCOLS = [0, 6, 17];
 /** F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. No F_SETOWN, which sends signals. */
@@ -104,6 +108,9 @@ export function filter(architecture: Architecture, pid: number): Instruction[] {
     ...without("openat", 2, O_TRUNC),
     ...without("open", 1, O_TRUNC),
     ...onlyFor(number("socket"), [
+      argument(1),
+      keepBits(SOCKET_TYPE_BITS),
+      ...refuseUnlessOneOf(SOCKET_TYPES),
       argument(2),
       ...refuseUnlessOneOf(SOCKET_PROTOCOLS),
       argument(0),

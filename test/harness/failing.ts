@@ -1,8 +1,14 @@
 // The program with bugs: SIGUSR2 throws an error that nobody catches, SIGWINCH makes a rejection that nobody handles, and
 // after SIGURG it cannot make any answer. The errors have the key in their message, as those of a real bug might.
 
+import { duplicate } from "../../native/files/descriptors.ts";
+import { writeAll } from "../../native/files/files.ts";
+
 // Replaced by the build.
 declare const SECRET: string;
+
+/** Standard output, which the program leaves. */
+const OUTPUT = duplicate(1);
 
 const bug = (): never => {
   throw new TypeError(`undefined is not ${SECRET}`);
@@ -13,6 +19,6 @@ process.on("SIGWINCH", () => void Promise.reject(new TypeError(`undefined is not
 process.on("SIGURG", () => {
   globalThis.Response = bug as unknown as typeof Response;
   // The sender of the signal waits for this line.
-  process.stdout.write("broken\n");
+  writeAll(OUTPUT, Buffer.from("broken\n"));
 });
 await import("../../src/main.ts");

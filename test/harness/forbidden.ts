@@ -18,6 +18,9 @@ import {
 } from "node:fs";
 import { connect, createServer } from "node:net";
 
+import { duplicate } from "../../native/files/descriptors.ts";
+import { writeAll } from "../../native/files/files.ts";
+
 // Replaced by the build.
 declare const FORBIDDEN_FILE: string;
 /** A file that the user owns, outside the directories that the sandbox lets the program write to. */
@@ -27,6 +30,11 @@ declare const WRITABLE_FILE: string;
 declare const OTHER_PORT: number;
 declare const UPSTREAM_PORT: number;
 declare const OTHER_PID: number;
+/** A terminal of the user's, which is not the program's. */
+declare const TERMINAL: string;
+
+/** Standard output, which the program leaves. */
+const OUTPUT = duplicate(1);
 
 const outcome = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? String(error);
 
@@ -53,6 +61,13 @@ const sending = (port: number): Promise<unknown> =>
     const socket = createSocket("udp4");
     socket.send("x", port, "127.0.0.1", (error) => (error === null ? resolve(0) : reject(error)));
   });
+const receiving = (): Promise<unknown> =>
+  new Promise((resolve, reject) =>
+    createSocket("udp4")
+      .once("error", reject)
+      .bind(0, () => resolve(0)),
+  );
+const opening = (path: string, flags: number): void => closeSync(openSync(path, flags | constants.O_NOCTTY));
 const connectingElsewhere = (port: number): Promise<unknown> =>
   new Promise((resolve, reject) => connect(port, "127.0.0.2").once("connect", resolve).once("error", reject));
 const binding = (port: number): Promise<unknown> =>
@@ -153,6 +168,9 @@ async function tryAll(): Promise<void> {
     // What the sandbox leaves (docs/threat-model.md).
     "read a file of the user's": await attempt(() => readFileSync(CHANGED_FILE)),
     "the upstream's port at another address": await attempt(() => connectingElsewhere(UPSTREAM_PORT)),
+    "write to another terminal": await attempt(() => opening(TERMINAL, constants.O_WRONLY)),
+    "read from another terminal": await attempt(() => opening(TERMINAL, constants.O_RDONLY)),
+    "receive datagrams": await attempt(receiving),
     "a datagram to another port": await attempt(() => sending(OTHER_PORT)),
     "listen on a port of the kernel's choice": call(LISTEN, BigInt(libc.socket(2, 1, 0)), 1n),
     "execute what it wrote": await attempt(() => {
@@ -162,6 +180,7 @@ async function tryAll(): Promise<void> {
       if (result === -1n) throw new Error(resultOf(result));
     }),
     "a netlink socket": resultOf(libc.socket(16, 3, 0)),
+    "a SEQPACKET socket": resultOf(libc.socket(2, 5, 0)),
     "a VSOCK socket": resultOf(libc.socket(40, 1, 0)),
     "type into the terminal": call([16, 29], 1n, TIOCSTI, path),
     "have a descriptor signal": resultOf(libc.fcntl(1, Number(F_SETOWN), BigInt(OTHER_PID))),
@@ -173,7 +192,7 @@ async function tryAll(): Promise<void> {
       ]),
     ),
   };
-  process.stdout.write(`${JSON.stringify(results)}\n`);
+  writeAll(OUTPUT, Buffer.from(`${JSON.stringify(results)}\n`));
 }
 
 process.on("SIGUSR2", () => void tryAll());

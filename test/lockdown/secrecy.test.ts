@@ -141,7 +141,7 @@ describe("the process", () => {
   });
 
   test.skipIf(lacks("root"))(
-    "nothing inherited stays open: standard input is /dev/null, the caller's descriptors are gone (needs root)",
+    "nothing inherited stays open: standard input and output are /dev/null, the caller's descriptors are gone (needs root)",
     async () => {
       const directory = temporaryDirectory();
       const launcher = ["sh", "-c", `exec 3>${directory}/three 9>${directory}/nine; exec "$0" "$@"`];
@@ -149,7 +149,7 @@ describe("the process", () => {
       const fds = readdirSync(`/proc/${proxy.pid}/fd`).map(
         (fd) => [fd, readlinkSync(`/proc/${proxy.pid}/fd/${fd}`)] as const,
       );
-      expect(Object.fromEntries(fds)).toMatchObject({ 0: "/dev/null", 2: "/dev/null" });
+      expect(Object.fromEntries(fds)).toMatchObject({ 0: "/dev/null", 1: "/dev/null", 2: "/dev/null" });
       for (const [, target] of fds)
         expect(target).toMatch(/^(\/dev\/null|socket:|pipe:|anon_inode:\[event(poll|fd)\])/);
       expect(readlinkSync(`/proc/${proxy.pid}/cwd`)).toBe("/");

@@ -291,6 +291,25 @@ const MUTATIONS: ByFile = {
       tests: ["syscalls"],
     },
     {
+      promise: "no socket of a type that Landlock does not restrict",
+      from: "const SOCKET_TYPES = [1, 2];",
+      to: "const SOCKET_TYPES = [1, 2, 5];",
+      tests: ["syscalls"],
+    },
+    {
+      promise: "no call more than the list",
+      from: 'recvmmsg shutdown"),',
+      to: 'recvmmsg shutdown memfd_create pidfd_open execveat"),',
+      tests: ["syscalls"],
+    },
+    {
+      promise: "no call more than the list, tried from inside",
+      from: 'recvmmsg shutdown"),',
+      to: 'recvmmsg shutdown memfd_create pidfd_open execveat"),',
+      tests: ["sandbox"],
+      only: "is refused each forbidden thing",
+    },
+    {
       promise: "what is not listed is not there",
       from: 'result("ENOSYS"),',
       to: 'result("allow"),',

@@ -96,6 +96,12 @@ const MUTATIONS: ByFile = {
   ],
   "src/commands/run/watch.ts": [
     {
+      promise: "a proxy that was taken over does not draw on the terminal",
+      from: 'split("\\n").map(terminal.printable)',
+      to: 'split("\\n")',
+      tests: ["watch"],
+    },
+    {
       promise: "the watcher, which has the socket to the proxy, is closed to its own user",
       from: "  makeUndumpable();\n",
       to: "  void makeUndumpable;\n",
@@ -1414,6 +1420,13 @@ const MUTATIONS: ByFile = {
     },
   ],
   "src/run.ts": [
+    {
+      promise: "the caller's standard output does not stay open",
+      from: "if (starter === undefined) replaceByNullDevice(1);",
+      to: "",
+      tests: ["secrecy"],
+      only: "nothing inherited",
+    },
     {
       promise: "with --exit-with-parent the proxy drains when its parent has ended",
       from: 'process.on("SIGUSR2", look);',

@@ -27,6 +27,7 @@ describe("the sandbox", () => {
       WRITABLE_FILE: `"/nowhere/other"`,
       OTHER_PORT: other.port,
       OTHER_PID: 1,
+      TERMINAL: `"/nowhere"`,
     };
     const defines = Object.entries(hook).map(([name, value]) => `--define=${name}=${value}`);
     const build = [process.execPath, "build", "test/harness/forbidden.ts", ...FLAGS, ...defines];

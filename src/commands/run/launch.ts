@@ -108,7 +108,7 @@ function withoutKeys(environment: Environment): Environment {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !KEY_VARIABLES.includes(name)));
 }
 
-/** Waits if it is more than the socket holds. */
+/** Waits if it is more than the socket holds. What was sent is wiped: it may have the key in it. */
 function send(channel: number, variables: readonly string[]): void {
   const block = Buffer.from(variables.map((variable) => `${variable}\0`).join(""), "latin1");
   try {
@@ -118,6 +118,7 @@ function send(channel: number, variables: readonly string[]): void {
   } catch {
     // It is gone: its exit code says so.
   }
+  block.fill(0);
 }
 
 /** The proxy's first message; undefined if it ends before. Meanwhile its standard error is passed on. Blocks: nothing else is to be done. */

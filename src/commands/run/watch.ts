@@ -30,7 +30,7 @@ export function watch(shim: string | undefined): ExitCode {
     terminal.warning(`${proxy.dropped} bytes of the proxy's log were not kept`, [
       "--log-file keeps all of it",
     ]);
-  write(proxy.log);
+  writeLines(proxy.log);
   if (proxy.told !== undefined) terminal.warning(`the proxy ended before COMMAND, which was ${proxy.told}`);
   const totals = proxy.ended?.totals;
   if (totals !== undefined) terminal.info(totals, { event: "totals" });
@@ -97,9 +97,11 @@ function refuseOthers(): void {
   if (!isOfPair(CHANNEL)) throw usageError("this is a part of run, and not to be started by hand");
 }
 
-function write(text: Buffer): void {
+/** Writes the proxy's lines. They are escaped already, unless somebody has taken the proxy over: then they must not draw on the terminal either. */
+function writeLines(log: Buffer): void {
+  const lines = log.toString().split("\n").map(terminal.printable);
   try {
-    writeAll(STANDARD_ERROR, text);
+    writeAll(STANDARD_ERROR, Buffer.from(lines.join("\n")));
   } catch {
     // Nobody reads it.
   }
