@@ -133,13 +133,34 @@ describe("COMMAND's environment", () => {
   });
 
   test("the key is in no process of the run, in no file, and in nothing that it says", async () => {
-    const { stdout, stderr } = await runScript(
-      url,
-      `${ASK}; for p in $$ $(ps -e -o pid,ppid | awk -v p=$$ '$2 == p { print $1 }'); do tr '\\0' '\\n' < /proc/$p/environ; tr '\\0' ' ' < /proc/$p/cmdline; done 2>&1`,
-      { env: { OPENAI_API_KEY: CANARY_KEY, OTHER: CANARY_KEY } },
-    );
+    const [home, temporary, cwd, programs] = [1, 2, 3, 4].map(() => temporaryDirectory()) as [
+      string,
+      string,
+      string,
+      string,
+    ];
+    // With a codex, there is a shim.
+    writeFileSync(join(programs, "codex"), "#!/bin/sh\n", { mode: 0o755 });
+    for (const directory of [home, temporary, cwd])
+      writeFileSync(join(directory, "there"), `in ${directory}`);
+    const environments = `for p in $$ $(ps -e -o pid,ppid | awk -v p=$$ '$2 == p { print $1 }'); do tr '\\0' '\\n' < /proc/$p/environ; tr '\\0' ' ' < /proc/$p/cmdline; done 2>&1`;
+    const files = 'find "$HOME" "$TMPDIR" . -type f -print -exec cat {} +';
+    const { stdout, stderr } = await runScript(url, `${ASK}; ${environments}; ${files}`, {
+      env: {
+        OPENAI_API_KEY: CANARY_KEY,
+        OTHER: CANARY_KEY,
+        HOME: home,
+        TMPDIR: temporary,
+        PATH: `${programs}:${BARE_ENVIRONMENT.PATH}`,
+      },
+      cwd,
+    });
     expect(stdout).toStartWith("200 ");
+    for (const directory of [home, temporary, cwd]) expect(stdout).toContain(`in ${directory}`);
+    expect(stdout).toMatch(new RegExp(`^${temporary}/.+/codex$`, "m"));
     expect(stdout + stderr).not.toContain(CANARY_KEY.slice(0, 20));
+    // And nothing is left.
+    for (const directory of [home, temporary, cwd]) expect(readdirSync(directory)).toEqual(["there"]);
   });
 });
 
