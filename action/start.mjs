@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "69de8a7fa90b7b158df97e2f8b828808f855d1e2e5168058394d59f0b27f595f",
-  "linux-x64-musl": "5b99fe5c67d66ba3ce958dd7c200de4c8224764e2b3639b453caa77931ebeb90",
-  "linux-arm64": "d226a48730a176f65b85516e95b8ac8af7af1d588491d1011010586409c271ae",
-  "linux-arm64-musl": "2b24ed943e8284e0bb4556bd8753f4d08cf21ac088583f5c4d0deb758ea6d9f8",
+  "linux-x64": "623f5eb56ce02331474768b3211742efc2e19957460286b95e78161ae16aebff",
+  "linux-x64-musl": "c91506b9e1c0010af9bf3a958ff748b77834a852e0ec8346ab23663b827f3b76",
+  "linux-arm64": "c02434b47910390564bbdfb49f16154f737fa3bee7126f1e01bde9c666c79c2e",
+  "linux-arm64-musl": "f4b82b4d45d71eb7259dc445a222128388bc8661a8e29157199213042ac85cba",
 };
 
 // packaging/action/release.ts
