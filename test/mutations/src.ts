@@ -1414,9 +1414,16 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a process of another program is not taken for a proxy",
-      from: "return readText(`/proc/${pid}/comm`) === `${PROCESS_NAME}\\n`;",
-      to: 'return readText(`/proc/${pid}/comm`) !== "";',
+      from: "status.startsWith(`Name:\\t${PROCESS_NAME}\\n`) && ",
+      to: "",
       tests: ["server-info", "status"],
+    },
+    {
+      promise: "a zombie is not taken for a proxy that is running",
+      from: " && !/^State:\\tZ/m.test(status)",
+      to: "",
+      tests: ["background"],
+      only: "nobody has reaped",
     },
   ],
   "src/run.ts": [
