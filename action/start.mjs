@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "623f5eb56ce02331474768b3211742efc2e19957460286b95e78161ae16aebff",
-  "linux-x64-musl": "c91506b9e1c0010af9bf3a958ff748b77834a852e0ec8346ab23663b827f3b76",
-  "linux-arm64": "c02434b47910390564bbdfb49f16154f737fa3bee7126f1e01bde9c666c79c2e",
-  "linux-arm64-musl": "f4b82b4d45d71eb7259dc445a222128388bc8661a8e29157199213042ac85cba",
+  "linux-x64": "d7b58636c7705cafb3e893f7c8cc228c674892533ac2768d4af4db1e235df902",
+  "linux-x64-musl": "8964f91aac0ecf4f570a495d91471ddfb3e3f11a1ad5962c396765cada9a0c0b",
+  "linux-arm64": "8f1a23b97854c8e1f522892bf6ef13e4fb70a4be7a351c9f16135805895c109d",
+  "linux-arm64-musl": "3e407ac30f912fad260c8d7422c5bcaf989529c6fec39795b4fd25120746a8b7",
 };
 
 // packaging/action/release.ts

@@ -44,6 +44,10 @@ test("the proxy's lines are passed on as they are", async () => {
   expect(await told(lines)).toBe(lines);
 });
 
+test("equal lines in a row are one, with their number", async () => {
+  expect(await told("a\nb\nb\nb\na\nb\n")).toBe("a\nb (3 times)\na\nb\n");
+});
+
 test("one that was taken over does not draw on the terminal", async () => {
   const drawing = "\u001b]0;title\u0007\u001b[2Jone\rtwo\n\u009b31m\u202ethree";
   expect(await told(drawing)).toBe("\\u001b]0;title\\u0007\\u001b[2Jone\\u000dtwo\n\\u009b31m\\u202ethree");

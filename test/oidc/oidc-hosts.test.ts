@@ -142,7 +142,7 @@ describe("doctor", () => {
         id,
         status: "fatal",
         found: "127.0.0.1:1 could not be reached (ECONNREFUSED)",
-        advice: `see whether the host of ${flag}, /etc/resolv.conf and HTTPS_PROXY are right`,
+        advice: `see whether host and port of ${flag}, /etc/resolv.conf and HTTPS_PROXY are right`,
       });
       expect((await runProgram({ ...hosts.start(), args })).exitCode).toBe(1);
     }

@@ -47,7 +47,7 @@ async function checkHost(id: Host, url: URL, flag: string): Promise<Check> {
 }
 
 const ADVICE: Partial<Record<UpstreamCode, string>> & { late: string; other: string } = {
-  upstream_unreachable: "see whether the host of FLAG, /etc/resolv.conf and HTTPS_PROXY are right",
+  upstream_unreachable: "see whether host and port of FLAG, /etc/resolv.conf and HTTPS_PROXY are right",
   upstream_certificate:
     "if a company's proxy has replaced the certificate: SSL_CERT_FILE or NODE_EXTRA_CA_CERTS must name its authority",
   upstream_tls: "see whether TLS 1.2 or 1.3 is spoken at that port",

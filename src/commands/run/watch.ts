@@ -97,9 +97,20 @@ function refuseOthers(): void {
   if (!isOfPair(CHANNEL)) throw usageError("this is a part of run, and not to be started by hand");
 }
 
+/** Equal lines in a row as one, with their number: an agent tries again and again. */
+function folded(lines: readonly string[]): string[] {
+  const runs: { line: string; count: number }[] = [];
+  for (const line of lines) {
+    const last = runs.at(-1);
+    if (last?.line === line) last.count++;
+    else runs.push({ line, count: 1 });
+  }
+  return runs.map(({ line, count }) => (count === 1 ? line : `${line} (${count} times)`));
+}
+
 /** Writes the proxy's lines. They are escaped already, unless somebody has taken the proxy over: then they must not draw on the terminal either. */
 function writeLines(log: Buffer): void {
-  const lines = log.toString().split("\n").map(terminal.printable);
+  const lines = folded(log.toString().split("\n").map(terminal.printable));
   try {
     writeAll(STANDARD_ERROR, Buffer.from(lines.join("\n")));
   } catch {
