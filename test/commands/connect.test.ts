@@ -500,7 +500,8 @@ test.skipIf(lacks("root", "ip", "curl"))(
     });
     const script = `
       ip link set lo up
-      "$0" connect --socket "$1" >url &
+      # No port of those below, which the kernel could choose.
+      "$0" connect --socket "$1" --port 8126 >url &
       while ! [ -s url ]; do sleep 0.02; done
       ask() { curl --silent --max-time 5 --output /dev/null --write-out '%{http_code} ' "$@" || :; }
       ask --data hi "$(cat url)/v1/responses"

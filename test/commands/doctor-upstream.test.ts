@@ -134,7 +134,7 @@ describe("an upstream that cannot be reached", () => {
 
   test("because nobody listens on its port", async () => {
     const words = "the upstream could not be reached (ECONNREFUSED)";
-    await expectSame("https://127.0.0.1:1/v1/responses", words, /the host of --upstream-url/);
+    await expectSame("https://127.0.0.1:1/v1/responses", words, /host and port of --upstream-url/);
   });
 
   test("because nobody has its name", async () => {
