@@ -27,6 +27,7 @@ const LONG = [
   "test/fuzz/fuzz.test.ts",
   "test/packaging/packages.test.ts",
   "test/packaging/targets.test.ts",
+  "test/packaging/action.test.ts",
   "test/packaging/deb.test.ts",
   "test/commands/run.test.ts",
   "test/proxy/socket.test.ts",
@@ -37,10 +38,15 @@ const LONG = [
   "test/lockdown/kernel.test.ts",
   "test/oidc/oidc-memory.test.ts",
   "test/lockdown/host.test.ts",
+  "test/commands/background.test.ts",
+  "test/commands/doctor.test.ts",
+  "test/commands/status.test.ts",
+  "test/commands/run-users.test.ts",
+  "test/proxy/callers.test.ts",
 ];
 
-/** `--fast` leaves out what takes long, and the longest waits. */
-const SLOW_BY_NATURE = [...WAITING.slice(0, 5), ...LONG];
+/** `--fast` leaves out what takes long, and what waits. */
+const SLOW_BY_NATURE = [...WAITING, ...LONG];
 
 const words = process.argv.slice(2);
 const flag = words[0]?.startsWith("--") ? words.shift() : undefined;
