@@ -179,5 +179,7 @@ if (import.meta.main) {
     console.error("deb: the Debian packages need dpkg-deb, which is not installed here");
     process.exit(1);
   }
-  addChecksums(DEB_TARGETS.map((target) => makeDeb(target)));
+  const packages = DEB_TARGETS.map((target) => makeDeb(target));
+  addChecksums(packages);
+  console.log(`made: dist/npm, ${packages.join(", ")}`);
 }

@@ -112,6 +112,6 @@ function labels(lines: Line[], y: Scale, x: number): string[] {
     .sort((a, b) => a.at - b.at)
     .map(({ name, at }) => {
       lowest = Math.max(at, lowest + 14);
-      return `<text x="${x}" y="${(lowest + 4).toFixed(1)}" fill="${COLOURS[name]}" font-weight="600">${name}</text>`;
+      return `<text x="${x}" y="${(lowest + 4).toFixed(1)}" fill="${COLOURS[name]}" font-weight="600">${name === "ours" ? "this" : name}</text>`;
     });
 }
