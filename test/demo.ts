@@ -13,7 +13,7 @@ for (const name of ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
   for (const spelling of [name, name.toLowerCase()]) delete process.env[spelling];
 
 const directory = mkdtempSync("/tmp/responses-api-proxy-demo-");
-const info = join(directory, "server-info.json");
+const info = join(directory, "proxy/server-info.json");
 const DUMMY_KEY = "sk-dummy-key-of-the-demo";
 
 say("1. A stand-in Responses API starts on 127.0.0.1, with TLS and a CA made for this run.");
