@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "d7b58636c7705cafb3e893f7c8cc228c674892533ac2768d4af4db1e235df902",
-  "linux-x64-musl": "8964f91aac0ecf4f570a495d91471ddfb3e3f11a1ad5962c396765cada9a0c0b",
-  "linux-arm64": "8f1a23b97854c8e1f522892bf6ef13e4fb70a4be7a351c9f16135805895c109d",
-  "linux-arm64-musl": "3e407ac30f912fad260c8d7422c5bcaf989529c6fec39795b4fd25120746a8b7",
+  "linux-x64": "340c434ceb7ed3ad35ed23f9ffbeb970cfadd09b22b86a9a294ca2cd71ec3ff5",
+  "linux-x64-musl": "67e8b062cf9bcee562245b282a4a61402a877f1f71fde5b8bad3a73a872c6cd2",
+  "linux-arm64": "1d5e124f63cd5751e9c19dfb1dfacbd5445aead51db59e9569fd640708deac23",
+  "linux-arm64-musl": "99fb69442e68a948eb0e7d85f13a3d47cc16d1b4308e087efe4e2f98cde2d4c4",
 };
 
 // packaging/action/release.ts
@@ -169,8 +169,10 @@ function runAsRoot(script, args, input = "") {
 }
 
 // packaging/action/started.ts
+import { randomUUID as randomUUID2 } from "node:crypto";
 import {
   appendFileSync as appendFileSync2,
+  constants,
   copyFileSync,
   mkdirSync,
   readFileSync,
@@ -188,10 +190,14 @@ function note(started) {
   );
 }
 function publish(serverInfo, published) {
-  mkdirSync(dirname(published), { recursive: true });
-  const temporary = `${published}.${process.pid}`;
-  copyFileSync(serverInfo, temporary);
-  renameSync(temporary, published);
+  const temporary = `${published}.${randomUUID2()}`;
+  try {
+    mkdirSync(dirname(published), { recursive: true });
+    copyFileSync(serverInfo, temporary, constants.COPYFILE_EXCL);
+    renameSync(temporary, published);
+  } catch (error) {
+    throw new Failure(`server-info cannot be written: ${error.code}`);
+  }
 }
 function startTimeOf(pid) {
   try {

@@ -4,7 +4,14 @@
 // packaging/action/runner.ts
 import { randomUUID } from "node:crypto";
 // packaging/action/stop.ts
-import { closeSync, constants, fstatSync, openSync, readSync, rmSync as rmSync2 } from "node:fs";
+import {
+  closeSync,
+  constants as constants2,
+  fstatSync,
+  openSync,
+  readSync,
+  rmSync as rmSync2,
+} from "node:fs";
 class Failure extends Error {}
 function variable(name) {
   const value = process.env[name];
@@ -39,7 +46,15 @@ function command(name, value) {
 }
 
 // packaging/action/started.ts
-import { appendFileSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  appendFileSync,
+  constants,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 var file = () => join(variable("RUNNER_TEMP"), "responses-api-proxy.started");
 function takeStarted() {
@@ -103,7 +118,7 @@ function readLog(path) {
 function readEnd(path) {
   let fd;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    fd = openSync(path, constants2.O_RDONLY | constants2.O_NOFOLLOW | constants2.O_NONBLOCK);
     const found = fstatSync(fd);
     if (!found.isFile()) return;
     const space = Buffer.alloc(Math.min(found.size, MAX_LOG_BYTES));

@@ -55,9 +55,10 @@ export function readableEnvironmentsAbove(): string[][] {
 }
 
 function parentOf(pid: string): number {
-  return Number(/^PPid:\t(\d+)$/m.exec(readTextIfThere(`/proc/${pid}/status`) ?? "")?.[1] ?? 0);
+  return Number(/^PPid:\t(\d+)$/m.exec(readTextIfReadable(`/proc/${pid}/status`) ?? "")?.[1] ?? 0);
 }
 
+/** Undefined also if the process has ended meanwhile (ESRCH). */
 function readTextIfReadable(path: string): string | undefined {
   try {
     return readText(path);

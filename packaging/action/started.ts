@@ -1,9 +1,18 @@
 // What has been started in this job: a line for each proxy, in a file that `stop` reads. There is no secret in it.
 
-import { appendFileSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import {
+  appendFileSync,
+  constants,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 
-import { variable } from "./runner.ts";
+import { Failure, variable } from "./runner.ts";
 
 export type Started = {
   pid: number;
@@ -20,12 +29,17 @@ export function note(started: Started): void {
   appendFileSync(file(), `${JSON.stringify(started)}\n`, { mode: 0o600 });
 }
 
-/** Copies the server-info file to where others look for it; what is there, a symlink too, is replaced. */
+/** Copies the server-info file to where others look for it; what is there, a symlink too, is replaced. Throws Failure. */
 export function publish(serverInfo: string, published: string): void {
-  mkdirSync(dirname(published), { recursive: true });
-  const temporary = `${published}.${process.pid}`;
-  copyFileSync(serverInfo, temporary);
-  renameSync(temporary, published);
+  // Nobody can have put a symlink there.
+  const temporary = `${published}.${randomUUID()}`;
+  try {
+    mkdirSync(dirname(published), { recursive: true });
+    copyFileSync(serverInfo, temporary, constants.COPYFILE_EXCL);
+    renameSync(temporary, published);
+  } catch (error) {
+    throw new Failure(`server-info cannot be written: ${(error as NodeJS.ErrnoException).code}`);
+  }
 }
 
 /** Returns what has been noted, and forgets it. */

@@ -13,7 +13,9 @@ const DUMPED = /^\d+-\d+-(request|response)\.(json|part)$/;
 export function checkDirectories(options: Options): Protection[] {
   const { serverInfo, clientToken, socket, logFile, dumpDir } = options;
   const files = [serverInfo, clientToken, socket].filter((path) => path !== undefined);
-  const own = [...files, logFile, dumpDir].filter((path) => path !== undefined).map((path) => basename(path));
+  const own = new Set(
+    [...files, logFile, dumpDir].map((path) => path && `${dirname(path)}/${basename(path)}`),
+  );
   const shared = [
     ...new Set([...files.map((path) => dirname(path)), ...(dumpDir === undefined ? [] : [dumpDir])]),
   ].filter((directory) => hasOthers(directory, own, directory === dumpDir));
@@ -32,11 +34,12 @@ export function checkDirectories(options: Options): Protection[] {
 }
 
 /** Whether there is anything that is not the proxy's; also if it cannot be known. */
-function hasOthers(directory: string, own: readonly string[], hasDumps: boolean): boolean {
+function hasOthers(directory: string, own: ReadonlySet<string | undefined>, hasDumps: boolean): boolean {
   try {
     const entries = new Bun.Glob("*").scanSync({ cwd: directory, dot: true, onlyFiles: false });
     for (const name of entries)
-      if (!own.includes(name) && !TEMPORARY.test(name) && !(hasDumps && DUMPED.test(name))) return true;
+      if (!own.has(`${directory}/${name}`) && !TEMPORARY.test(name) && !(hasDumps && DUMPED.test(name)))
+        return true;
     return false;
   } catch {
     return true;

@@ -430,7 +430,8 @@ describe("what keeps the proxy from starting, in the words of the start", () => 
     const info = join(temporaryDirectory(), "info");
     const proxy = await Proxy.start({ args: [`--server-info=${info}`] });
     const portOf = async (...more: string[]): Promise<Report["checks"][number]> => {
-      const args = ["doctor", "--json", `--port=${proxy.port}`, `--upstream-url=${upstream.url}`, ...more];
+      const port = more.some((flag) => flag.startsWith("--port=")) ? [] : [`--port=${proxy.port}`];
+      const args = ["doctor", "--json", ...port, `--upstream-url=${upstream.url}`, ...more];
       const report = JSON.parse((await runProgram({ args })).stdout) as Report;
       return report.checks.find(({ id }) => id === "port")!;
     };
@@ -439,6 +440,8 @@ describe("what keeps the proxy from starting, in the words of the start", () => 
       found: `127.0.0.1:${proxy.port} is the running proxy's, which --server-info names`,
     });
     expect(await portOf()).toMatchObject({ status: "fatal" });
+    const other = new RawUpstream();
+    expect(await portOf(`--server-info=${info}`, `--port=${other.port}`)).toMatchObject({ status: "fatal" });
     await proxy.stop();
   });
 

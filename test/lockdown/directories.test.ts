@@ -61,6 +61,20 @@ describe("another file in it", () => {
     expect(await startWith(`--server-info=${join(directory, "info")}`)).toEqual([`'${directory}'`]);
   });
 
+  test("whose name is that of a file of the proxy's, which lies elsewhere", async () => {
+    const [directory, elsewhere] = [temporaryDirectory(), temporaryDirectory()];
+    writeFileSync(join(directory, ".bashrc"), "");
+    const flags = [
+      `--upstream-url=${url}`,
+      `--server-info=${join(directory, "info")}`,
+      `--log-file=${join(elsewhere, ".bashrc")}`,
+    ];
+    const { stdout } = await runProgram({ args: ["doctor", "--json", ...flags] });
+    expect(JSON.parse(stdout).checks).toContainEqual(
+      expect.objectContaining({ id: "directories", found: `${WARNING}'${directory}'` }),
+    );
+  });
+
   test("of a dump's name, where no dumps go; and one beside the dumps", async () => {
     const [info, dump] = [temporaryDirectory(), temporaryDirectory()];
     chmodSync(dump, 0o700);

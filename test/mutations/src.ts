@@ -1110,7 +1110,7 @@ const MUTATIONS: ByFile = {
   "src/lockdown/directories.ts": [
     {
       promise: "what else lies where the proxy may write is told",
-      from: "if (!own.includes(name) && ",
+      from: "if (!own.has(`${directory}/${name}`) && ",
       to: "if (false && ",
       tests: ["directories"],
     },

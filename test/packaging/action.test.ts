@@ -345,6 +345,16 @@ describe.skipIf(lacks("node"))("a job in a hostile checkout (needs node)", () =>
     expect(JSON.parse(readFileSync(join(job.temp, "info.json"), "utf8"))).toEqual({ port: 1, pid: 1 });
   });
 
+  test("a server-info that cannot be written: one line, and stop knows what to end", async () => {
+    const job = new Job();
+    const { exitCode, lines } = await job.start({ version: "2.0.0", "server-info": "/dev/null/a/info.json" });
+    expect(exitCode).toBe(1);
+    expect(lines.filter((line) => line.startsWith("::error::"))).toEqual([
+      "::error::server-info cannot be written: ENOTDIR",
+    ]);
+    expect(existsSync(job.log())).toBe(true);
+  });
+
   test("a key of two lines is masked in one, and no line of it is printed", async () => {
     const job = new Job();
     const { lines } = await job.start({ version: "2.0.0", "openai-api-key": `${CANARY_KEY}\nsecond%` });
