@@ -43,6 +43,12 @@ const LONG = [
   "test/commands/status.test.ts",
   "test/commands/run-users.test.ts",
   "test/proxy/callers.test.ts",
+  "test/proxy/pools.test.ts",
+  "test/oidc/oidc-hosts.test.ts",
+  "test/key/client-token.test.ts",
+  "test/lockdown/sandbox.test.ts",
+  "test/report/dump.test.ts",
+  "test/key/key-file.test.ts",
 ];
 
 /** `--fast` leaves out what takes long, and what waits. */

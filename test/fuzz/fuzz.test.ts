@@ -8,7 +8,7 @@ import { temporaryDirectory } from "../harness/program.ts";
 import { type Ending, fromText, type Kind, makeCase, toText } from "./cases.ts";
 import { describeFailure, FEW_LANES, fuzz, replay } from "./fuzz.ts";
 
-const CASES = 1000;
+const CASES = 500;
 const ANSWERS: readonly Kind[] = ["answer", "answer", "answer", "early"];
 /** One fixed seed, and one that changes each day; a failure shows it. */
 const SEEDS = [1, Math.floor(Date.now() / 86_400_000)];
