@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "340c434ceb7ed3ad35ed23f9ffbeb970cfadd09b22b86a9a294ca2cd71ec3ff5",
-  "linux-x64-musl": "67e8b062cf9bcee562245b282a4a61402a877f1f71fde5b8bad3a73a872c6cd2",
-  "linux-arm64": "1d5e124f63cd5751e9c19dfb1dfacbd5445aead51db59e9569fd640708deac23",
-  "linux-arm64-musl": "99fb69442e68a948eb0e7d85f13a3d47cc16d1b4308e087efe4e2f98cde2d4c4",
+  "linux-x64": "8991622ca29e5d4bb0f1b5abf5c12afdb3595b4dec2eb18ae9e6586f150730c4",
+  "linux-x64-musl": "ca8357ee0c44661d184aa433785c44250e89daca668a2cd811c991647ae3e5ca",
+  "linux-arm64": "2cef4ce1bcf2f20a4002f290d9cd293d2daa5cc3922a126f52d0a9661aa1b08f",
+  "linux-arm64-musl": "f6b13fcbe2251589b2adb22dcecb28a02fe158bfd91447a6b5ea1e341fea71c0",
 };
 
 // packaging/action/release.ts

@@ -43,11 +43,7 @@ export async function receiveBody(
   timer: IdleTimer,
   exchange?: WatchedExchange,
 ): Promise<Body> {
-  if (request.body === null && !request.headers.has("content-length")) {
-    timer.stop();
-    exchange?.sentWhole();
-    return null;
-  }
+  // First, because `request.body` makes a stream of the body (Bun 1.4.5).
   if (reserved !== undefined) {
     const whole = await request.bytes();
     timer.stop();
@@ -55,7 +51,12 @@ export async function receiveBody(
     exchange?.sentWhole();
     return whole;
   }
-  return pacedBy(timer, request.body!, exchange);
+  if (request.body === null) {
+    timer.stop();
+    exchange?.sentWhole();
+    return null;
+  }
+  return pacedBy(timer, request.body, exchange);
 }
 
 /** The same stream. The timer runs only while the proxy waits for the client: an upstream that does not read is not the client's fault. */
