@@ -50,7 +50,10 @@ export async function run(options: Options, environment: Environment): Promise<v
   // fetch's thread is started while the key is awaited, and before listening: started later, with no descriptor left, it would end the program.
   const thread = Upstream.startThread();
   const isRequestToken = options.githubOidc !== undefined;
-  const authorization = await readKeyFromStandardInput(keyPages, ending.signal, { isRequestToken });
+  // A starter with --background is no parent to end with, but until connections are accepted it must be there.
+  const asked = () =>
+    ending.signal() ?? (starter !== undefined && hasParentEnded(environment) ? PARENT_ENDED : undefined);
+  const authorization = await readKeyFromStandardInput(keyPages, asked, { isRequestToken });
   replaceByNullDevice(0);
   // Nothing is printed there. A starter's is the socket to it (starter.ts).
   if (starter === undefined) replaceByNullDevice(1);
@@ -123,13 +126,17 @@ const LOOK_FOR_PARENT_EVERY_MS = 5000;
  * ends: others of the parent may go on. It sends none if the parent had become another user; then a timer sees it. Returns a function that looks
  * once, for a parent that ended before secondStart asked.
  */
-function endWithParent({ [PARENT]: parent }: Environment, end: () => void): () => void {
+function endWithParent(environment: Environment, end: () => void): () => void {
   const look = (): void => {
-    if (parent !== String(parentPid())) end();
+    if (hasParentEnded(environment)) end();
   };
   process.on("SIGUSR2", look);
   setInterval(look, LOOK_FOR_PARENT_EVERY_MS).unref();
   return look;
+}
+
+function hasParentEnded({ [PARENT]: parent }: Environment): boolean {
+  return parent !== String(parentPid());
 }
 
 /** Timers take at most 2^31 - 1 ms. */

@@ -15,6 +15,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
+import { makePipe } from "../../native/files/descriptors.ts";
+import { close } from "../../native/files/files.ts";
 import { atEnd } from "../harness/cleanup.ts";
 import { until } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
@@ -58,6 +60,15 @@ function targetOf(path: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The child of that name, once it has it. */
+function childOf(parent: number, name: string): number | undefined {
+  const pids = readFileSync(`/proc/${parent}/task/${parent}/children`, "utf8").trim().split(" ");
+  const pid = pids.find(
+    (child) => child !== "" && readFileSync(`/proc/${child}/comm`, "utf8") === `${name}\n`,
+  );
+  return pid === undefined ? undefined : Number(pid);
 }
 
 async function end(pid: number): Promise<void> {
@@ -176,6 +187,24 @@ describe("--background", () => {
     expect(exitCode).toBe(1);
     expect(stderr).toContain("error: standard output cannot be written (ENOSPC)\n");
     await until(() => !existsSync(info), "the proxy to end");
+  });
+
+  test("its start is ended while the key is awaited: no proxy goes on waiting", async () => {
+    const pipe = makePipe();
+    const starter = Bun.spawn([BINARY, "--background", `--upstream-url=${url}`], {
+      stdio: [pipe.reader, "ignore", "pipe"],
+      env: BARE_ENVIRONMENT,
+    });
+    const proxy = (await until(() => childOf(starter.pid, "responses-proxy"), "the proxy"))!;
+    atEnd(() => {
+      if (isAlive(proxy)) process.kill(proxy, "SIGKILL");
+    });
+    starter.kill("SIGKILL");
+    await until(() => !isAlive(proxy), "the proxy to end");
+    expect(await new Response(starter.stderr).text()).toBe(
+      "responses-api-proxy: error: the parent's end came before the key\n",
+    );
+    for (const fd of [pipe.reader, pipe.writer]) close(fd);
   });
 
   test("a takeover of its socket is none of that", async () => {
