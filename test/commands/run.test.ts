@@ -633,6 +633,16 @@ describe("codex", () => {
     );
   });
 
+  test.skipIf(lacks("mount namespaces"))(
+    "without PATH: the shim is not all that COMMAND finds (needs mount namespaces)",
+    async () => {
+      const script = `mount --bind ${bin} /usr/local/bin && exec env -u PATH "$0" "$@"`;
+      const launcher = ["unshare", "--mount", "sh", "-c", script];
+      const { stdout } = await runWith(url, ["sh", "-c", "codex"], { launcher, env: { TMPDIR: directory } });
+      expect(stdout).toMatch(provided());
+    },
+  );
+
   test("a TMPDIR where others can write: said, and COMMAND starts without", async () => {
     const open = temporaryDirectory();
     chmodSync(open, 0o777);

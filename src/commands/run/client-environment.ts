@@ -2,6 +2,7 @@
 
 import type { Ready } from "../../input/starter.ts";
 import { PARENT, STARTER } from "../../input/starter.ts";
+import { DEFAULT_PATH } from "./command.ts";
 import { KEY_VARIABLES } from "./launch.ts";
 
 const LOCAL = ["127.0.0.1", "localhost"];
@@ -67,5 +68,6 @@ function withLocal(hosts: string | undefined): string {
 function pathOf(variables: readonly string[], first: string | undefined): string[] {
   const path = valueOf(variables, "PATH");
   if (first === undefined) return path === undefined ? [] : [`PATH=${path}`];
-  return [`PATH=${path === undefined ? first : `${first}:${path}`}`];
+  // Where there is no PATH, programs look in a default one: the shim must not be all that they find.
+  return [`PATH=${first}:${path ?? DEFAULT_PATH}`];
 }

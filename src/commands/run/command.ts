@@ -11,7 +11,7 @@ import { EXIT, UserError } from "../../base/errors.ts";
 import { quote } from "../../input/arguments.ts";
 
 /** What execvp(3) and the shells take if there is no PATH. */
-const DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin";
+export const DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin";
 
 /** The file that a shell would execute, and that is not to be `skipped`. Throws UserError with exit code 127 if there is none, 126 if it is not executable. */
 export function findCommand(
