@@ -34,6 +34,9 @@ fi
 targets="$target $target-musl"
 [ -e "$loader" ] || targets=$target-musl
 
+# The kernel gives a path here. "bash responses-api-proxy" finds the script in PATH, and says its name alone, which means the working directory.
+case $0 in *[/]*) ;; *) fail "'$0' is no path, so the installed program cannot be found from it" \
+  "start responses-api-proxy by itself, without a shell before it" ;; esac
 here=$(command -p readlink -f -- "$0")
 here=${here%/bin/*}
 for packages in "$here/node_modules" "${here%/*}"; do

@@ -11,7 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 
 import { dependencies, version } from "../../package.json";
 import { manualPage } from "../../packaging/manual.ts";
@@ -335,6 +335,28 @@ test("an x64 processor that is too old: one line, a hint, exit code 1", async ()
     });
   }
 });
+
+test.skipIf(Bun.which("bash") === null)(
+  "bash finds the script in PATH by its name: nothing of the working directory is executed",
+  async () => {
+    const [bin, hostile] = [temporaryDirectory(), temporaryDirectory()];
+    cpSync(`${import.meta.dir}/../../packaging/launcher.sh`, join(bin, MAIN));
+    for (const target of [HERE, ...ELSEWHERE]) {
+      const program = join(hostile, packageOf(target), "bin", MAIN);
+      mkdirSync(dirname(program), { recursive: true });
+      writeFileSync(program, `#!/bin/sh\necho taken\n`, { mode: 0o755 });
+    }
+    const env = { PATH: `${bin}:/usr/bin:/bin` };
+    expect(await runProgram({ binary: "bash", args: [MAIN, "--version"], cwd: hostile, env })).toEqual({
+      exitCode: 1,
+      signal: null,
+      stdout: "",
+      stderr:
+        "responses-api-proxy: error: 'responses-api-proxy' is no path, so the installed program cannot be found from it\n" +
+        "responses-api-proxy: hint: start responses-api-proxy by itself, without a shell before it\n",
+    });
+  },
+);
 
 describe("the smoke test recognizes", () => {
   const smokes = async (script: string): Promise<string> => {
