@@ -1,13 +1,33 @@
 // Absolute paths. Not node:path, which both starts would have to load (docs/bun.md).
 
-/** The absolute path without `.`, `..`, repeated slashes and a slash at its end, as path.resolve() returns it. */
+import { UserError } from "./errors.ts";
+
+/** What the runtime makes of bytes that are no UTF-8: another name. */
+export const NO_TEXT = "\uFFFD";
+
+/** The absolute path without `.`, `..`, repeated slashes and a slash at its end, as path.resolve() returns it. Throws UserError. */
 export function resolve(path: string): string {
   const names: string[] = [];
-  for (const name of (path.startsWith("/") ? path : `${process.cwd()}/${path}`).split("/")) {
+  for (const name of (path.startsWith("/") ? path : `${workingDirectory()}/${path}`).split("/")) {
     if (name === "..") names.pop();
     else if (name !== "" && name !== ".") names.push(name);
   }
   return `/${names.join("/")}`;
+}
+
+function workingDirectory(): string {
+  const refuse = (why: string): UserError =>
+    new UserError(`the working directory ${why}`, undefined, [
+      "start it in another one, or give absolute paths",
+    ]);
+  let directory: string;
+  try {
+    directory = process.cwd();
+  } catch {
+    throw refuse("is gone");
+  }
+  if (directory.includes(NO_TEXT)) throw refuse("has a name that is no UTF-8");
+  return directory;
 }
 
 /** The directory of a resolved path. */

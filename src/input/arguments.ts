@@ -1,6 +1,7 @@
 // Raw arguments → the flags that were given, each known and given once. options.ts checks their values.
 
 import { EXIT, ID_TOKEN_PERMISSION, PIPE_IT_IN, UserError } from "../base/errors.ts";
+import { NO_TEXT } from "../base/paths.ts";
 import { fromElsewhere, isKeyFlag, nearest } from "./advice/nearest.ts";
 import { type CommandName, COMMANDS, FLAGS, isCommand, PUBLIC_COMMANDS, REPEATABLE } from "./flags.ts";
 
@@ -58,6 +59,8 @@ export function splitCommand(rawArguments: readonly string[]): { own: readonly s
 }
 
 function readWith<Table extends FlagTable>(table: FlagTable, rawArguments: readonly string[]): Given<Table> {
+  if (rawArguments.some((word) => word.includes(NO_TEXT)))
+    throw usageError("an argument is no UTF-8: it would be read as another one");
   const given: Record<string, string | true | string[]> = {};
   const places = Object.keys(table).filter((name) => table[name]!.type === "positional");
   const rest = [...rawArguments];

@@ -1,10 +1,11 @@
 // Flags and words that users of other programs type: some are accepted, the others get a hint that helps.
 
 import { describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 
 import { version } from "../../package.json";
 import { type Options, parseOptions, toArguments } from "../../src/input/options.ts";
-import { runProgram } from "../harness/program.ts";
+import { runProgram, temporaryDirectory } from "../harness/program.ts";
 
 const said = async (...args: string[]) => {
   const { exitCode, stdout, stderr } = await runProgram({ args, input: "sk-unused\n" });
@@ -166,6 +167,40 @@ describe("paths that only a shell expands", () => {
     const all = [...lines, "hint: responses-api-proxy --help shows all flags"];
     const stderr = all.map((line) => `responses-api-proxy: ${line}\n`).join("");
     expect(await said(...args)).toEqual({ exitCode: 2, stdout: "", stderr });
+  });
+
+  test("an argument that is no UTF-8: not read as another one", async () => {
+    const directory = temporaryDirectory();
+    const { exitCode, stdout, stderr } = await runProgram({
+      launcher: ["sh", "-c", `exec "$0" --log-file "$(printf '${directory}/\\377')"`],
+      input: "sk-unused\n",
+    });
+    expect({ exitCode, stdout, stderr }).toEqual({
+      exitCode: 2,
+      stdout: "",
+      stderr:
+        "responses-api-proxy: error: an argument is no UTF-8: it would be read as another one\n" +
+        "responses-api-proxy: hint: responses-api-proxy --help shows all flags\n",
+    });
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
+  test.each([
+    ["is gone", "mkdir gone; cd gone; rmdir ../gone"],
+    ["has a name that is no UTF-8", `name="$(printf '\\377')"; mkdir "$name"; cd "$name"`],
+  ])("a path from a working directory that %s", async (why, script) => {
+    const { exitCode, stderr } = await runProgram({
+      launcher: ["sh", "-c", `${script}; exec "$0" "$@"`],
+      args: ["--server-info=s/i"],
+      cwd: temporaryDirectory(),
+      input: "sk-unused\n",
+    });
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 1,
+      stderr:
+        `responses-api-proxy: error: the working directory ${why}\n` +
+        "responses-api-proxy: hint: start it in another one, or give absolute paths\n",
+    });
   });
 
   test("a file whose name begins with ~ is accepted", () => {
