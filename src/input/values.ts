@@ -62,7 +62,7 @@ export function parsePath(name: Flag, text: string | undefined): string | undefi
       "treat that key as known to others on this host: every user can read arguments",
     ]);
   }
-  if (/^~[\w.-]*\//.test(text)) {
+  if (/^~([\w.-]*\/|$)/.test(text)) {
     throw usageError(`--${name} begins with a ~ that the shell has not expanded, got ${quote(text)}`, [
       `the shell expands ~ only at the start of a word: --${name} ~/…, without = and quotes`,
     ]);

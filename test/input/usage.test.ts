@@ -161,6 +161,13 @@ describe("paths that only a shell expands", () => {
       ["--key-file=~ann/key"],
       ["error: --key-file begins with a ~ that the shell has not expanded, got '~ann/key'", TILDE],
     ],
+    [
+      ["--dump-dir=~"],
+      [
+        "error: --dump-dir begins with a ~ that the shell has not expanded, got '~'",
+        TILDE.replace("key-file", "dump-dir"),
+      ],
+    ],
     [["--server-info=-"], ["error: --server-info must name a file, got '-'"]],
   ];
   test.each(SHELL)("%j", async (args, lines) => {
