@@ -46,7 +46,7 @@ export function takeSignalsFrom(pid: number): void {
  */
 export function readableEnvironmentsAbove(): string[][] {
   const found: string[][] = [];
-  for (let pid = parentOf("self"); pid > 1; pid = parentOf(String(pid))) {
+  for (let pid = parentOf("self"); pid > 0; pid = parentOf(String(pid))) {
     const environment = readTextIfReadable(`/proc/${pid}/environ`);
     if (environment === undefined) break;
     found.push(environment.split("\0").slice(0, -1));

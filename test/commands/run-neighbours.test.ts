@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 
+import { lacks } from "../harness/needs.ts";
 import { BARE_ENVIRONMENT, CANARY_KEY } from "../harness/program.ts";
 import { NO_TERMINAL, runScript } from "../harness/run.ts";
 import { RawUpstream } from "../harness/upstream.ts";
@@ -19,9 +20,10 @@ const WARNING = "warning: COMMAND can read the key: the process that started run
 async function seen(
   pipe: string,
   env: Record<string, string>,
+  namespace: readonly string[] = [],
 ): Promise<{ lines: string[]; isWarned: boolean }> {
   const { stdout, stderr } = await runScript(url, LOOK, {
-    launcher: [...NO_TERMINAL, ...as(ORDINARY), "sh", "-c", `${pipe} "$0" "$@"; exit $?`],
+    launcher: [...NO_TERMINAL, ...namespace, ...as(ORDINARY), "sh", "-c", `${pipe} "$0" "$@"; exit $?`],
     binary: BINARY,
     env: { ...BARE_ENVIRONMENT, ...env },
   });
@@ -43,6 +45,18 @@ test.each([
   async (_and, pipe) => {
     expect(CANARY_KEY).toStartWith("sk-");
     expect(await seen(pipe, { OPENAI_API_KEY: CANARY_KEY })).toEqual({
+      lines: ["caller OPENAI_API_KEY=sk-", expect.stringMatching(TOKEN)],
+      isWarned: true,
+    });
+  },
+);
+
+test.skipIf(lacks("root", "PID namespaces"))(
+  "the same if that shell is process 1, as in a container (needs root, PID namespaces)",
+  async () => {
+    const namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    const pipe = "printenv OPENAI_API_KEY | env -u OPENAI_API_KEY";
+    expect(await seen(pipe, { OPENAI_API_KEY: CANARY_KEY }, namespace)).toEqual({
       lines: ["caller OPENAI_API_KEY=sk-", expect.stringMatching(TOKEN)],
       isWarned: true,
     });
