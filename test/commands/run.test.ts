@@ -688,6 +688,16 @@ describe("codex", () => {
     },
   );
 
+  test("a TMPDIR that would be no argument: the shim is elsewhere, and is removed", async () => {
+    const odd = join(place, "\uFFFD");
+    mkdirSync(odd);
+    const { stdout, stderr } = await run(["sh", "-c", 'codex; echo "${PATH%%:*}"'], { env: { TMPDIR: odd } });
+    const [shim] = stdout.split("\n").slice(-2);
+    expect(stdout).toMatch(/^<-c>\n/);
+    expect(shim).toStartWith("/tmp/responses-api-proxy-");
+    expect([existsSync(shim!), readdirSync(odd), stderr.includes("error")]).toEqual([false, [], false]);
+  });
+
   test("a name with quotes, blanks and umlauts", async () => {
     const odd = join(directory, "ä 'b' $c");
     mkdirSync(odd);

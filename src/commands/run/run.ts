@@ -9,7 +9,7 @@ import { close, writeAll } from "../../../native/files/files.ts";
 import { openProcess, readableEnvironmentsAbove, startBlocks } from "../../../native/process/others.ts";
 import { makeUndumpable, parentPid } from "../../../native/process/process.ts";
 import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
-import { basename } from "../../base/paths.ts";
+import { basename, NO_TEXT } from "../../base/paths.ts";
 import * as terminal from "../../base/terminal.ts";
 import type { Environment } from "../../input/environment.ts";
 import type { Options } from "../../input/options.ts";
@@ -90,9 +90,8 @@ function warnOfCaller(): void {
 /** Text of what was bytes in latin1; undefined if it is none, or there was nothing. */
 function asText(latin1: string | undefined): string | undefined {
   if (latin1 === undefined) return undefined;
-  const bytes = Buffer.from(latin1, "latin1");
-  const text = bytes.toString();
-  return Buffer.from(text).equals(bytes) ? text : undefined;
+  const text = Buffer.from(latin1, "latin1").toString();
+  return text.includes(NO_TEXT) ? undefined : text;
 }
 
 function hasCodex(path: string | undefined): boolean {
