@@ -33,7 +33,8 @@ export class Dump {
     const name = `${String(number).padStart(6, "0")}-${Date.now()}`;
     const request = this.#open(`${name}-request`, {
       method,
-      url: new URL(url).pathname,
+      // Not by URL, which throws if the port in Host is too large for one.
+      url: url.replace(/^https?:\/\/[^/]*/i, ""),
       headers: redact(headers),
     });
     return new DumpedExchange(request, (status, answered) =>

@@ -87,6 +87,16 @@ describe("an exchange", () => {
       expect(readFileSync(join(directory, name), "utf8")).not.toContain(CANARY_KEY);
   });
 
+  test("whose Host passes and makes no URL is dumped like any other", async () => {
+    const directory = join(temporaryDirectory(), "dump");
+    const proxy = await start(directory);
+    upstream.answer = answer("ok");
+    const odd = request("hi").replace("Host: 127.0.0.1", "Host: 127.0.0.1:99999");
+    expect(await roundTrip(proxy.port, odd)).toMatchObject({ status: 200, body: "ok" });
+    expect((await proxy.stop()).stderr).toContain("1 exchange (0 failed)");
+    expect(dumped(directory, "-request.json")).toMatchObject({ url: "/v1/responses", body: "hi" });
+  });
+
   const zstd = Bun.zstdCompressSync(Buffer.from('{"input":"hi"}'));
   const large = "é".repeat(400_000);
   test.each<[string, Buffer, unknown]>([
