@@ -8,7 +8,7 @@ import { until } from "../harness/deadline.ts";
 import { Proxy, temporaryDirectory } from "../harness/program.ts";
 import { expectQuietIsFine } from "../harness/quiet.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { chunk, HEAD, open, STREAM, type Wire } from "../harness/wire.ts";
+import { chunk, HEAD, open, REQUEST, STREAM, type Wire } from "../harness/wire.ts";
 
 describe.concurrent("silence", () => {
   test("of 35 s before the head and in the middle of a stream is fine", () => expectQuietIsFine(35));
@@ -52,6 +52,40 @@ describe.concurrent("silence", () => {
     expect(upstream.requests).toEqual([]);
     // It is the client that is at fault, and no exchange has failed.
     expect((await proxy.stop()).stderr).toMatch(/: 0 exchanges|\(0 failed\)/);
+  });
+
+  test("of a client in a later head, or behind an early answer, closes nothing if Bun 1.4.5 has no clock there", async () => {
+    const upstream = new RawUpstream();
+    const socket = join(temporaryDirectory(), "proxy.sock");
+    const proxy = await Proxy.start({
+      args: ["--port=0", `--socket=${socket}`, `--upstream-url=${upstream.url}`],
+    });
+    const REFUSED = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
+    /** Sends the second once the first is answered. */
+    const inTwo = async (address: number | string, first: string, second: string): Promise<Wire> => {
+      const wire = await open(address, first);
+      await wire.until(/(ok|\}\})$/);
+      wire.send(second);
+      return wire;
+    };
+    const closed = [
+      await inTwo(proxy.port, REFUSED, "abc"),
+      await inTwo(proxy.port, REFUSED, `aaaaaaaaa${HEAD}`),
+    ];
+    const kept = [
+      await inTwo(proxy.port, REQUEST, HEAD),
+      await inTwo(socket, REQUEST, HEAD),
+      await inTwo(socket, REFUSED, "abc"),
+      await inTwo(socket, REFUSED, `aaaaaaaaa${HEAD}`),
+    ];
+    for (const wire of closed) await wire.untilClosed(45);
+    // Whatever has the same clock has run out by now, too.
+    await Bun.sleep(4000);
+    expect(kept.map((wire) => wire.closed)).toEqual([undefined, undefined, undefined, undefined]);
+    // And the rest of a request is still taken for what it is.
+    kept[0]!.send("Content-Length: 2\r\n\r\nhi");
+    await kept[0]!.until(/ok[^]*ok$/);
+    for (const wire of kept) wire.socket.destroy();
   });
 
   const EARLY: [answered: string, answer: string, begun: RegExp][] = [
