@@ -3,11 +3,12 @@
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
+import { join } from "node:path";
 
 import { atEnd } from "../harness/cleanup.ts";
 import { until, within } from "../harness/deadline.ts";
 import { lacks } from "../harness/needs.ts";
-import { Proxy } from "../harness/program.ts";
+import { Proxy, temporaryDirectory } from "../harness/program.ts";
 import {
   chunk,
   HEAD,
@@ -20,6 +21,8 @@ import {
   unchunk,
   type Wire,
 } from "../harness/wire.ts";
+
+const MIB = 1024 * 1024;
 
 /** A connection as the upstream sees it. */
 type Arrival = {
@@ -146,6 +149,30 @@ describe("the client leaves, and the upstream's connection is closed", () => {
   });
 });
 
+test("a client that leaves while its upload is held back is seen once the upstream reads on, for Bun 1.4.5; nothing worse follows", async () => {
+  const path = join(temporaryDirectory(), "proxy.sock");
+  const { proxy, next } = await pair(["--port=0", `--socket=${path}`, "--max-concurrent=1"]);
+  for (const address of [path, proxy.port]) {
+    const wire = await open(address, `${HEAD}Content-Length: ${1024 * MIB}\r\n\r\n`);
+    const { socket, closed } = await next();
+    socket.pause();
+    // More than all buffers on the way take.
+    wire.send("a".repeat(32 * MIB));
+    await Bun.sleep(500);
+    wire.socket.destroy();
+    await Bun.sleep(500);
+    // It still has its place.
+    expect((await roundTrip(proxy.port, REQUEST)).status).toBe(503);
+    socket.resume();
+    await closed();
+    const served = open(proxy.port, REQUEST);
+    const later = await next();
+    await later.until("hi");
+    later.socket.end("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    await (await served).until(/ok$/);
+  }
+});
+
 describe("the upstream breaks off", () => {
   const CLIPPED: [where: string, bytes: string, sees: "502" | "cut" | "502 or cut"][] = [
     ["before the head", "", "502"],
@@ -223,8 +250,6 @@ describe("never twice", () => {
 function residentBytes(pid: number): number {
   return 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]);
 }
-
-const MIB = 1024 * 1024;
 
 describe.skipIf(lacks("/proc without hidepid"))("back-pressure (needs /proc without hidepid)", () => {
   /**
