@@ -41,7 +41,7 @@ export class Directory {
 
   /**
    * Opens an absolute path component by component. Calls `checkStep` for each directory and each symlink on
-   * the way, also for those that a symlink leads to. Throws SystemCallError, and what `checkStep` throws.
+   * the way, `/` first, also for those that a symlink leads to. Throws SystemCallError, and what `checkStep` throws.
    */
   static open(path: string, checkStep: CheckStep): Directory {
     return new Directory(Directory.#walk(path, checkStep, openStep, { mayEndAtFile: false }));
@@ -73,6 +73,8 @@ export class Directory {
     let walked = "";
     let links = 0;
     try {
+      // A container's or a chroot's can be anybody's, who could exchange all that lies in it.
+      checkStep("/", statusOf(fd));
       for (let name = names.shift(); name !== undefined; name = names.shift()) {
         if (name === "" || name === ".") continue;
         next = openNext(fd, name);

@@ -8,7 +8,7 @@ import { compare, compareServing, inNamespace, type Report } from "../harness/ho
 import { lacks } from "../harness/needs.ts";
 import { Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
-import { ALICE, as, reachableBinary, UNREADABLE } from "../harness/users.ts";
+import { ALICE, as, BOB, reachableBinary, UNREADABLE } from "../harness/users.ts";
 import { type Answer, open, roundTrip } from "../harness/wire.ts";
 
 const PREFIX = "responses-api-proxy: ";
@@ -20,6 +20,19 @@ function dev(devices: string, options = "mode=755"): string[] {
 }
 const NULL = "mknod -m 666 /dev/null c 1 3";
 const ZERO = "mknod -m 666 /dev/zero c 1 5";
+
+/** A root directory with these options of tmpfs, and in it all that is in this machine's. */
+function root(options: string): string[] {
+  return inNamespace(`
+    mount -t tmpfs -o ${options} none /mnt
+    for path in /*; do
+      if [ -L "$path" ]; then cp -P "$path" /mnt
+      elif [ -d "$path" ] && [ "$path" != /mnt ]; then
+        mkdir -m 755 "/mnt$path"; mount --rbind "$path" "/mnt$path"
+      fi
+    done
+    PATH="$PATH:/usr/sbin:/sbin"; exec chroot /mnt "$0" "$@"`);
+}
 
 describe.skipIf(lacks("root", "mount namespaces"))("a host (needs root, mount namespaces)", () => {
   test("without /dev/zero: all holds", async () => {
@@ -57,6 +70,31 @@ describe.skipIf(lacks("root", "mount namespaces"))("a host (needs root, mount na
         exitCode: 2,
         stderr: `${PREFIX}error: --user 'daemon' cannot be looked up: /etc/passwd has no users\n${PREFIX}hint: give the number of a user, e.g. --user=61234\n${PREFIX}hint: ${["responses-api-proxy", ...command].join(" ")} --help shows all flags\n`,
       });
+  });
+
+  const ROOTS: [name: string, options: string, found: string, why: string][] = [
+    ["another user's", `mode=755,uid=${BOB}`, `/ is user ${BOB}'s`, `the directory / is user ${BOB}'s`],
+    ["open to all", "mode=777", "others may write to /", "others may write to the directory /"],
+  ];
+  test.each(ROOTS)(
+    "whose root directory is %s: what lies below can be exchanged, and is judged so",
+    async (_name, options, found, why) => {
+      const launcher = [...root(options), ...as(ALICE)];
+      const path = `${temporaryDirectory()}/key`;
+      const { of, verdict } = await compare({ launcher });
+      expect(verdict).toEqual({ starts: true, startsStrictly: false });
+      expect(of("file-owner")!.found).toContain(`can replace the program's file: ${found}`);
+      for (const [flag, verb] of Object.entries({ "client-token": "write", "key-file": "read" })) {
+        const { exitCode, stderr } = await runProgram({ launcher, args: [`--${flag}=${path}`] });
+        expect(stderr).toStartWith(`${PREFIX}error: cannot ${verb} --${flag} '${path}': ${why}\n`);
+        expect(exitCode).toBe(1);
+      }
+    },
+  );
+
+  test("whose root directory is root's alone: the neighbour", async () => {
+    const { of } = await compare({ launcher: [...root("mode=755"), ...as(ALICE)] });
+    expect(of("file-owner")!.found).not.toContain(" / ");
   });
 
   test.skipIf(lacks("ip"))(

@@ -64,7 +64,7 @@ describe.skipIf(lacks("root", "user namespaces"))(
       const directory = temporaryDirectory();
       chownSync(directory, BOB, BOB);
       const binary = reachableBinary();
-      const refusal = `the directory /tmp is user ${NOBODY}'s`;
+      const refusal = `the directory / is user ${NOBODY}'s`;
       for (const flag of ["server-info", "client-token", "socket", "dump-dir"]) {
         const args = [`--${flag}=${directory}/x`];
         const { exitCode, stderr } = await runProgram({

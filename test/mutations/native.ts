@@ -423,6 +423,13 @@ const MUTATIONS: ByFile = {
       tests: ["server-info"],
     },
     {
+      promise: "the root directory is judged as well",
+      from: 'checkStep("/", statusOf(fd));',
+      to: "",
+      tests: ["host"],
+      only: "root directory",
+    },
+    {
       promise: "what a symlink leads to is judged as well",
       from: 'names.unshift(...target.split("/"));',
       to: 'names.splice(0, names.length); fd = open(target.startsWith("/") ? target : `${walked}/${target}`, O_PATH); return fd;',
