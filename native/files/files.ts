@@ -28,6 +28,9 @@ export const O_DIRECTORY = ARCHITECTURE === "arm64" ? 0o40000 : 0o200000;
 export const O_NOFOLLOW = ARCHITECTURE === "arm64" ? 0o100000 : 0o400000;
 export const O_TMPFILE = 0o20000000 | O_DIRECTORY;
 
+/** Not made at each call: a block that nothing refers to any more can be collected between ptr() and the system call. */
+const EMPTY_PATH = cString("");
+
 /** Kinds by the four type bits of a mode (inode(7)). */
 const KINDS: Record<number, FileStatus["kind"]> = {
   0o01: "FIFO",
@@ -62,7 +65,7 @@ export type FileStatus = Readonly<{
 export function statusOf(fd: number): FileStatus {
   const statx = struct();
   const number = BigInt(syscallNumber("statx")!);
-  const [path, space] = [BigInt(ptr(cString(""))), BigInt(ptr(statx))];
+  const [path, space] = [BigInt(ptr(EMPTY_PATH)), BigInt(ptr(statx))];
   check("statx", libc.syscall(number, BigInt(fd), path, AT_EMPTY_PATH, STATX_BASIC_STATS, space, 0n));
   // struct statx: __u64 stx_attributes at 8, __u32 stx_uid at 20, __u16 stx_mode at 28, __u64 stx_ino at 32, __u64 stx_size at 40,
   // stx_mtime at 112 (__s64 tv_sec, __u32 tv_nsec),

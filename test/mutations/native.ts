@@ -470,6 +470,12 @@ const MUTATIONS: ByFile = {
   ],
   "native/files/files.ts": [
     {
+      promise: "the empty path of a status is not collected before the call",
+      from: "BigInt(ptr(EMPTY_PATH))",
+      to: 'BigInt(ptr(cString("")))',
+      tests: ["blocks"],
+    },
+    {
       promise: "all of a text is written, however little is taken at once",
       from: "for (let rest = pinned(bytes), length = bytes.byteLength; length > 0;)",
       to: "for (let rest = pinned(bytes), length = bytes.byteLength, once = true; once; once = false)",
