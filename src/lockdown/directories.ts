@@ -1,6 +1,7 @@
 // What else lies in the directories that the proxy may write to: whoever takes it over may write there, too, and below (landlock(7) knows no single
 // directory).
 
+import { hasEntry } from "../../native/files/entries.ts";
 import { basename, dirname } from "../base/paths.ts";
 import type { Options } from "../input/options.ts";
 import type { Protection } from "./protections.ts";
@@ -36,11 +37,10 @@ export function checkDirectories(options: Options): Protection[] {
 /** Whether there is anything that is not the proxy's; also if it cannot be known. */
 function hasOthers(directory: string, own: ReadonlySet<string | undefined>, hasDumps: boolean): boolean {
   try {
-    const entries = new Bun.Glob("*").scanSync({ cwd: directory, dot: true, onlyFiles: false });
-    for (const name of entries)
-      if (!own.has(`${directory}/${name}`) && !TEMPORARY.test(name) && !(hasDumps && DUMPED.test(name)))
-        return true;
-    return false;
+    return hasEntry(
+      directory,
+      (name) => !own.has(`${directory}/${name}`) && !TEMPORARY.test(name) && !(hasDumps && DUMPED.test(name)),
+    );
   } catch {
     return true;
   }

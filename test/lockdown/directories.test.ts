@@ -1,7 +1,7 @@
 // What else lies in the directories that the proxy may write to is told, and --strict refuses it: whoever takes the proxy over may write there.
 
 import { describe, expect, test } from "bun:test";
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
@@ -52,6 +52,17 @@ describe("a directory with nothing but the proxy's files is no warning", () => {
 describe("another file in it", () => {
   const OTHERS: [what: string, make: (directory: string) => void][] = [
     ["a hidden one", (directory) => writeFileSync(join(directory, ".bashrc"), "")],
+    ["a FIFO", (directory) => void Bun.spawnSync(["mkfifo", join(directory, "control")])],
+    [
+      "a socket",
+      (directory) => {
+        const path = join(directory, "control");
+        const socket = Bun.listen({ unix: join(directory, "first"), socket: { data: () => {} } });
+        // Bun removes the name that it knows.
+        renameSync(join(directory, "first"), path);
+        socket.stop();
+      },
+    ],
     ["a directory", (directory) => mkdirSync(join(directory, ".ssh"))],
     ["one whose name resembles a temporary one", (directory) => writeFileSync(join(directory, ".0123"), "")],
   ];

@@ -1110,8 +1110,8 @@ const MUTATIONS: ByFile = {
   "src/lockdown/directories.ts": [
     {
       promise: "what else lies where the proxy may write is told",
-      from: "if (!own.has(`${directory}/${name}`) && ",
-      to: "if (false && ",
+      from: "!own.has(`${directory}/${name}`) && ",
+      to: "false && ",
       tests: ["directories"],
     },
   ],
