@@ -8,7 +8,7 @@ import type { Protection } from "./protections.ts";
 
 /** The name of a file that is being made, by a proxy that may have been killed. */
 const TEMPORARY = /^\.[0-9a-f]{16}$/;
-const DUMPED = /^\d+-\d+-(request|response)\.(json|part)$/;
+const DUMPED = /^\d+-\d+-(request|response)\.(json|json\.tmp|part)$/;
 
 /** Looks into the directories of --server-info, --client-token, --socket and --dump-dir. Empty if all that is there is the proxy's. */
 export function checkDirectories(options: Options): Protection[] {

@@ -39,12 +39,14 @@ describe("a directory with nothing but the proxy's files is no warning", () => {
     expect(stdout).not.toMatch(/^ {2}\S directories/m);
   });
 
-  test("dumps of an earlier start", async () => {
+  test("dumps of an earlier start, and what it had not finished when it was killed", async () => {
     const dump = join(temporaryDirectory(), "dump");
     const flag = `--dump-dir=${dump}`;
     const proxy = await Proxy.start({ args: [`--upstream-url=${url}`, flag] });
     await roundTrip(proxy.port, REQUEST);
     expect(warnings((await proxy.stop()).stderr)).toEqual([]);
+    for (const name of ["000002-1-response.part", "000002-1-response.json.tmp"])
+      writeFileSync(join(dump, name), "");
     expect(await startWith(flag)).toEqual([]);
   });
 });
