@@ -2,6 +2,7 @@
 
 import { check, libc } from "../ffi/libc.ts";
 import { readTextIfThere } from "../files/files.ts";
+import { isInitialNamespace } from "./namespace.ts";
 import { fieldOf, ownStatus, type Status } from "./proc-status.ts";
 
 const CAP_IPC_LOCK = 14;
@@ -88,9 +89,12 @@ export function userIds(status: Status = ownStatus()): number[] {
   return fieldOf(status, "Uid").split("\t").map(Number);
 }
 
-/** Returns whether the process has CAP_IPC_LOCK, so that RLIMIT_MEMLOCK does not limit it. */
+/**
+ * Returns whether the process has CAP_IPC_LOCK, so that RLIMIT_MEMLOCK does not limit it. That of another user namespace than the initial one
+ * lifts no limit (mlock(2) asks for the initial one's).
+ */
 export function mayLockAnyMemory(status: Status = ownStatus()): boolean {
-  return (permittedCapabilities(status) & BigInt(IPC_LOCK_BIT)) !== 0n;
+  return (permittedCapabilities(status) & BigInt(IPC_LOCK_BIT)) !== 0n && isInitialNamespace();
 }
 
 /** Returns the permitted capabilities of the process, as a bit set. */

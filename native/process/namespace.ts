@@ -14,8 +14,13 @@ import { AT_FDCWD, close, O_PATH, openAt, readTextIfThere, statusOf } from "../f
  */
 export function isReadableByNamespaceOwner({ isReadable }: { isReadable: boolean }): boolean {
   const ranges = mappedRanges();
-  if (ranges.length === 1 && ranges[0]!.join() === "0,0,4294967295") return false;
+  if (mapsAll(ranges)) return false;
   return isReadable || isMapped(fileOwner(), ranges);
+}
+
+/** Returns whether the process is in the initial user namespace, for all that its map shows. Throws SystemCallError. */
+export function isInitialNamespace(): boolean {
+  return mapsAll(mappedRanges());
 }
 
 /**
@@ -31,6 +36,10 @@ export function isMappedUser(uid: number): boolean {
 function mappedRanges(): number[][] {
   const lines = (readTextIfThere("/proc/self/uid_map") ?? "0 0 4294967295").trim().split("\n");
   return lines.filter((line) => line !== "").map((line) => line.trim().split(/\s+/).map(Number));
+}
+
+function mapsAll(ranges: readonly number[][]): boolean {
+  return ranges.length === 1 && ranges[0]!.join() === "0,0,4294967295";
 }
 
 /** The owner of the program's file. An outside owner appears as the overflow ID, which is not mapped. */

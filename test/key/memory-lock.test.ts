@@ -37,6 +37,19 @@ describe.skipIf(lacks("root"))("memory (needs root)", () => {
     expect(of("memory-lock")).toMatchObject({ status: "warning", found: `memory is locked, but ${tight}` });
   });
 
+  test.skipIf(lacks("user namespaces"))(
+    "the same for root of a user namespace, whose CAP_IPC_LOCK lifts no limit (needs user namespaces)",
+    async () => {
+      const asRoot = ["unshare", "--user", "--map-root-user"];
+      const launcher = [...onKernel({ mlockall: "OK" }), ...LITTLE, ...as(ALICE), ...asRoot];
+      const { of } = await compareServing({ launcher, binary: reachableBinary(0o711) });
+      expect(of("memory-lock")).toMatchObject({
+        status: "warning",
+        found: expect.stringMatching(/^memory is locked, but RLIMIT_MEMLOCK leaves 0 MiB/),
+      });
+    },
+  );
+
   test("not locked: the hint names the file that was started, if it has a name", async () => {
     const binary = reachableBinary(0o711);
     const setcap = (path: string): string =>

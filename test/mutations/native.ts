@@ -228,6 +228,13 @@ const MUTATIONS: ByFile = {
       tests: ["sandbox"],
       only: "as root with --user",
     },
+    {
+      promise: "a user namespace's CAP_IPC_LOCK counts for nothing",
+      from: "!== 0n && isInitialNamespace();",
+      to: "!== 0n;",
+      tests: ["memory-lock"],
+      only: "user namespace",
+    },
   ],
   "native/sandbox/seccomp.ts": [
     {
