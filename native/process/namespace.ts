@@ -9,8 +9,8 @@ import { AT_FDCWD, close, O_PATH, openAt, readTextIfThere, statusOf } from "../f
 /**
  * Returns whether the owner of the process's user namespace can read its memory. False in two cases: in the
  * initial namespace, which is root's, and if the program's file is unreadable and belongs to a user outside
- * the namespace. In the second case execve(2) assigns the memory to an outer namespace. Throws
- * SystemCallError.
+ * the namespace. In the second case execve(2) assigns the memory to an outer namespace. NOT seen: that the
+ * outer one is another user's, too, as a sandbox in a rootless container is. Throws SystemCallError.
  */
 export function isReadableByNamespaceOwner({ isReadable }: { isReadable: boolean }): boolean {
   const ranges = mappedRanges();

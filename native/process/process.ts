@@ -120,7 +120,7 @@ export function signalAtParentsEnd(signal: number): void {
   libc.prctl(PR_SET_PDEATHSIG, BigInt(signal), 0n, 0n, 0n);
 }
 
-/** Returns the pid of the process that traces this one, 0 if there is none (proc_pid_status(5)). */
+/** Returns the pid of the process that traces this one, 0 if there is none, or if it is in an outer PID namespace (proc_pid_status(5)). */
 export function tracerPid(status: Status = ownStatus()): number {
   return Number(fieldOf(status, "TracerPid"));
 }
