@@ -97,6 +97,14 @@ export function mayLockAnyMemory(status: Status = ownStatus()): boolean {
   return (permittedCapabilities(status) & BigInt(IPC_LOCK_BIT)) !== 0n && isInitialNamespace();
 }
 
+/**
+ * Returns whether a file can give CAP_IPC_LOCK to the process. If it is not in the bounding set, as in a container, the kernel does not even execute
+ * a file that has it (EPERM; capabilities(7), "Safety checking for capability-dumb binaries").
+ */
+export function mayGainMemoryLockCapability(status: Status = ownStatus()): boolean {
+  return (BigInt(`0x${fieldOf(status, "CapBnd")}`) & BigInt(IPC_LOCK_BIT)) !== 0n;
+}
+
 /** Returns the permitted capabilities of the process, as a bit set. */
 function permittedCapabilities(status: Status = ownStatus()): bigint {
   return BigInt(`0x${fieldOf(status, "CapPrm")}`);

@@ -2,7 +2,7 @@
 
 import { SystemCallError } from "../../native/ffi/libc.ts";
 import { readLink } from "../../native/files/files.ts";
-import { mayLockAnyMemory } from "../../native/process/credentials.ts";
+import { mayGainMemoryLockCapability, mayLockAnyMemory } from "../../native/process/credentials.ts";
 import { runsFromCopy } from "../../native/process/image.ts";
 import { lockAllMemory } from "../../native/process/memory.ts";
 import { fieldOf, type Status } from "../../native/process/proc-status.ts";
@@ -19,13 +19,13 @@ export function lockMemory(status: Status): Protection {
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
     const message = `memory is not locked (${error.message}): copies of the key may be written to the swap device`;
-    return { id, gap: { message, hints: hints() } };
+    return { id, gap: { message, hints: hints(status) } };
   }
   const held = "memory locked";
   const tight = tightLimit(headroom);
   if (tight === undefined) return { id, held };
   const message = `memory is locked, but ${tight}`;
-  return { id, held, gap: { message, hints: hints(), isTolerated: true } };
+  return { id, held, gap: { message, hints: hints(status), isTolerated: true } };
 }
 
 /** How many more bytes can be mapped once all memory is locked; Infinity if nothing limits it. Raises the soft limit to the hard one. */
@@ -46,9 +46,14 @@ export function tightLimit(headroom: number): string | undefined {
 }
 
 /** What a person with the rights for it can do. */
-function hints(): string[] {
+function hints(status: Status): string[] {
   if (process.geteuid!() === 0)
     return ["give it CAP_IPC_LOCK, as with docker run --cap-add=IPC_LOCK", "or RLIMIT_MEMLOCK unlimited"];
+  if (!mayGainMemoryLockCapability(status))
+    return [
+      "have it started with RLIMIT_MEMLOCK unlimited: docker run --ulimit memlock=-1, LimitMEMLOCK=infinity",
+      "or as root, with CAP_IPC_LOCK and --user",
+    ];
   return [
     `as root, give its file the capability: setcap cap_ipc_lock=ep ${ownFile()}`,
     "or have root start it, with --user, or with RLIMIT_MEMLOCK unlimited",

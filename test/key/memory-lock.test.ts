@@ -62,6 +62,17 @@ describe.skipIf(lacks("root"))("memory (needs root)", () => {
     expect(copied.stderr).toContain(setcap("FILE"));
   });
 
+  // As in a container: the kernel does not execute a file with a capability that is not in the bounding set.
+  test("not locked, where no process may have the capability: the hint is not to give it to the file", async () => {
+    const bounded = ["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"];
+    const launcher = [...LITTLE, ...bounded, ...as(ALICE)];
+    const { stderr } = await runProgram({ launcher, binary: reachableBinary(0o711), args: ["--strict"] });
+    const limit = "docker run --ulimit memlock=-1, LimitMEMLOCK=infinity";
+    expect(stderr).toContain(`${PREFIX}hint: have it started with RLIMIT_MEMLOCK unlimited: ${limit}\n`);
+    expect(stderr).toContain(`${PREFIX}hint: or as root, with CAP_IPC_LOCK and --user\n`);
+    expect(stderr).not.toContain("setcap");
+  });
+
   test("that root may not lock: the hint is one for containers, and not to be root", async () => {
     const launcher = [...LITTLE, "setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"];
     const { exitCode, stderr } = await runProgram({ launcher, args: ["--strict"] });

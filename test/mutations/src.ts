@@ -1180,6 +1180,13 @@ const MUTATIONS: ByFile = {
       tests: ["memory-lock"],
       only: "near",
     },
+    {
+      promise: "no advice that would keep the program from starting",
+      from: "if (!mayGainMemoryLockCapability(status))",
+      to: "if (status.size === 0 && !mayGainMemoryLockCapability(status))",
+      tests: ["memory-lock"],
+      only: "capability",
+    },
   ],
   "src/lockdown/reexec.ts": [
     {
