@@ -51,7 +51,11 @@ export function openKeyFile(path: string): number {
   } catch (error) {
     if (error instanceof UserError) throw error;
     const cause = causeOf(error);
-    throw refuse(cause, ...(cause === "EACCES" && isKubernetes ? [KUBERNETES] : []));
+    if (cause !== "EACCES") throw refuse(cause);
+    throw refuse(
+      cause,
+      isKubernetes ? KUBERNETES : `user ${process.geteuid!()}, who starts it, must be able to read it`,
+    );
   } finally {
     if (held !== undefined) close(held);
   }
@@ -60,7 +64,8 @@ export function openKeyFile(path: string): number {
 /**
  * Whether this is a secret as Docker, Compose and Podman mount it: root's, and readable for everybody in the container. The file is a mount of its
  * own, so root put it there, and its mode cannot be mended inside. It is accepted, but a gap in the protections: who else is in the container
- * reads the key. (A volume of Kubernetes is no such mount: there the mode is in the pod's description.)
+ * reads the key. (A volume of Kubernetes is no such mount: there the mode is in the pod's description. Nor is what Compose 2.26 makes of a
+ * secret from `environment:`, a copy in the container's layer.)
  */
 export function isSharedSecret({ kind, isMountRoot, uid, mode }: FileStatus): boolean {
   return kind === "file" && isMountRoot && uid === 0 && (mode & (OTHERS | GROUP_WRITE)) === OTHERS_READ;

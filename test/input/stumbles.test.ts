@@ -117,6 +117,21 @@ describe("a key file as containers have it", () => {
     expect(lines(stderr)).toEqual([`error: cannot read --key-file '${volume}/key': EACCES`, `hint: ${POD}`]);
   });
 
+  test.skipIf(lacks("root"))(
+    "root's alone: the hint says who must be able to read it (needs root)",
+    async () => {
+      const file = join(temporaryDirectory(), "key");
+      writeFileSync(file, `${CANARY_KEY}\n`);
+      chmodSync(file, 0o400);
+      const [launcher, binary] = [as(ALICE), reachableBinary(UNREADABLE)];
+      const { stderr } = await runProgram({ args: [`--key-file=${file}`], launcher, binary });
+      expect(lines(stderr)).toEqual([
+        `error: cannot read --key-file '${file}': EACCES`,
+        `hint: user ${ALICE}, who starts it, must be able to read it`,
+      ]);
+    },
+  );
+
   test("a mode that cannot be changed: the hint is standard input, and with that it serves", async () => {
     const file = join(temporaryDirectory(), "key");
     writeFileSync(file, `${CANARY_KEY}\n`);
