@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "8991622ca29e5d4bb0f1b5abf5c12afdb3595b4dec2eb18ae9e6586f150730c4",
-  "linux-x64-musl": "ca8357ee0c44661d184aa433785c44250e89daca668a2cd811c991647ae3e5ca",
-  "linux-arm64": "2cef4ce1bcf2f20a4002f290d9cd293d2daa5cc3922a126f52d0a9661aa1b08f",
-  "linux-arm64-musl": "f6b13fcbe2251589b2adb22dcecb28a02fe158bfd91447a6b5ea1e341fea71c0",
+  "linux-x64": "c3fb44e4564bd582829dca3b18f2b22963bc5192ba455e9e6df48d146b57bdfe",
+  "linux-x64-musl": "7c1a627dddf1ba5a322d8495bda075c7c20dbb4248fb3484ed93c6bb188bbc03",
+  "linux-arm64": "fef33772f8ac96d64c64546081899685fc0451848434ccaeb73451597062a9dc",
+  "linux-arm64-musl": "8243d5acfb0132fa9ecd3a02e46b5a14cf1d4eef92f23a289c937f819432d665",
 };
 
 // packaging/action/release.ts
