@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "c3fb44e4564bd582829dca3b18f2b22963bc5192ba455e9e6df48d146b57bdfe",
-  "linux-x64-musl": "7c1a627dddf1ba5a322d8495bda075c7c20dbb4248fb3484ed93c6bb188bbc03",
-  "linux-arm64": "fef33772f8ac96d64c64546081899685fc0451848434ccaeb73451597062a9dc",
-  "linux-arm64-musl": "8243d5acfb0132fa9ecd3a02e46b5a14cf1d4eef92f23a289c937f819432d665",
+  "linux-x64": "aa480e84da3fd0660c1b0fa0f624b67cfea8658399f035c3840dacb82b5ea12e",
+  "linux-x64-musl": "28f3617845cd67911ff3e9b229665f4a5a771b0519cc4e07ae387167fa625987",
+  "linux-arm64": "4ff1a9b4d07237c7120c79f18070b0699daffb0ac297ebfe79184232d769dff5",
+  "linux-arm64-musl": "d4ab50a93d03287d27e259a1d81a391ff27c5878c383d784462cafec2acd9d14",
 };
 
 // packaging/action/release.ts

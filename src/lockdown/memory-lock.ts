@@ -5,6 +5,7 @@ import { readLink } from "../../native/files/files.ts";
 import { mayGainMemoryLockCapability, mayLockAnyMemory } from "../../native/process/credentials.ts";
 import { runsFromCopy } from "../../native/process/image.ts";
 import { lockAllMemory } from "../../native/process/memory.ts";
+import { isInitialNamespace } from "../../native/process/namespace.ts";
 import { fieldOf, type Status } from "../../native/process/proc-status.ts";
 import { raiseMemoryLockLimit, UNLIMITED } from "../../native/process/process.ts";
 import type { Protection } from "./protections.ts";
@@ -47,13 +48,13 @@ export function tightLimit(headroom: number): string | undefined {
 
 /** What a person with the rights for it can do. */
 function hints(status: Status): string[] {
+  const unlimited =
+    "have it started with RLIMIT_MEMLOCK unlimited: docker run --ulimit memlock=-1, LimitMEMLOCK=infinity";
+  // No capability of another namespace lifts the limit.
+  if (!isInitialNamespace()) return [unlimited];
   if (process.geteuid!() === 0)
     return ["give it CAP_IPC_LOCK, as with docker run --cap-add=IPC_LOCK", "or RLIMIT_MEMLOCK unlimited"];
-  if (!mayGainMemoryLockCapability(status))
-    return [
-      "have it started with RLIMIT_MEMLOCK unlimited: docker run --ulimit memlock=-1, LimitMEMLOCK=infinity",
-      "or as root, with CAP_IPC_LOCK and --user",
-    ];
+  if (!mayGainMemoryLockCapability(status)) return [unlimited, "or as root, with CAP_IPC_LOCK and --user"];
   return [
     `as root, give its file the capability: setcap cap_ipc_lock=ep ${ownFile()}`,
     "or have root start it, with --user, or with RLIMIT_MEMLOCK unlimited",

@@ -59,6 +59,8 @@ export function firstStart(words: readonly string[], given: Options, caller: Env
     // 5. Give up root, and every capability but CAP_IPC_LOCK. Everything after this has the rights of the proxy's user.
     if (user === undefined) keepMemoryLockCapability();
     else becomeOrRefuse(user);
+    // Again: a change of user makes the process dumpable if fs.suid_dumpable is 1 (proc(5)).
+    if (user !== undefined) makeUndumpable();
     // 6. Check what the proxy will write to, as the user who will write.
     refuseWithoutNull();
     preparePlaces(options);

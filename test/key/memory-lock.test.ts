@@ -73,6 +73,19 @@ describe.skipIf(lacks("root"))("memory (needs root)", () => {
     expect(stderr).not.toContain("setcap");
   });
 
+  test.skipIf(lacks("user namespaces"))(
+    "not locked, in a user namespace, none of whose capabilities lifts the limit: the hint names none (needs user namespaces)",
+    async () => {
+      for (const map of [["--map-root-user"], []]) {
+        const launcher = [...LITTLE, ...as(ALICE), "unshare", "--user", ...map];
+        const { stderr } = await runProgram({ launcher, binary: reachableBinary(0o711), args: ["--strict"] });
+        expect(stderr).toContain(`${PREFIX}error: memory is not locked (mlockall: `);
+        expect(stderr).toContain(`${PREFIX}hint: have it started with RLIMIT_MEMLOCK unlimited: `);
+        expect(stderr).not.toMatch(/setcap|give it CAP_IPC_LOCK|as root, with/);
+      }
+    },
+  );
+
   test("that root may not lock: the hint is one for containers, and not to be root", async () => {
     const launcher = [...LITTLE, "setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"];
     const { exitCode, stderr } = await runProgram({ launcher, args: ["--strict"] });
