@@ -85,7 +85,8 @@ describe.skipIf(lacks("root", "mount namespaces"))("a host (needs root, mount na
       expect(verdict).toEqual({ starts: true, startsStrictly: false });
       expect(of("file-owner")!.found).toContain(`can replace the program's file: ${found}`);
       for (const [flag, verb] of Object.entries({ "client-token": "write", "key-file": "read" })) {
-        const { exitCode, stderr } = await runProgram({ launcher, args: [`--${flag}=${path}`] });
+        const args = [`--${flag}=${path}`];
+        const { exitCode, stderr } = await runProgram({ launcher, binary: reachableBinary(), args });
         expect(stderr).toStartWith(`${PREFIX}error: cannot ${verb} --${flag} '${path}': ${why}\n`);
         expect(exitCode).toBe(1);
       }
