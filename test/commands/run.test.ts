@@ -120,7 +120,7 @@ describe("COMMAND's environment", () => {
     const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`V${index}`, CANARY_KEY]));
     const { stdout, exitCode } = await runWith(url, ["env"], { env: { ...many, LAST: "one" } });
     expect(exitCode).toBe(0);
-    expect(stdout).not.toContain("V1");
+    expect(stdout).not.toMatch(/^V\d/m);
     expect(stdout).toContain("LAST=one\n");
   });
 
