@@ -158,7 +158,13 @@ test("a client that leaves while its upload is held back is seen once the upstre
     socket.pause();
     // More than all buffers on the way take.
     wire.send("a".repeat(32 * MIB));
-    await Bun.sleep(500);
+    let unsent = 0;
+    await until(async () => {
+      const before = unsent;
+      await Bun.sleep(300);
+      unsent = wire.socket.writableLength;
+      return unsent > 0 && unsent === before;
+    }, "the upload to be held back");
     wire.socket.destroy();
     await Bun.sleep(500);
     // It still has its place.
