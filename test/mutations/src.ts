@@ -847,6 +847,13 @@ const MUTATIONS: ByFile = {
       only: "as root with --user",
     },
     {
+      promise: "the first start is closed after the change of user, too",
+      from: "if (user !== undefined) makeUndumpable();",
+      to: "",
+      tests: ["first-start"],
+      known: "it shows with fs.suid_dumpable=1 only, which is the whole machine's",
+    },
+    {
       promise: "root without --user keeps no capability but one",
       from: "if (user === undefined) keepMemoryLockCapability();\n    else ",
       to: "if (user !== undefined) ",
@@ -1179,6 +1186,13 @@ const MUTATIONS: ByFile = {
       to: "return { id, held };",
       tests: ["memory-lock"],
       only: "near",
+    },
+    {
+      promise: "no capability is advised where none lifts the limit",
+      from: "if (!isInitialNamespace()) return [unlimited];",
+      to: "",
+      tests: ["memory-lock"],
+      only: "user namespace",
     },
     {
       promise: "no advice that would keep the program from starting",

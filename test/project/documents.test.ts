@@ -163,3 +163,11 @@ describe.skipIf(lacks("bash", "curl"))("the README's commands", () => {
     expect(fields).toContainEqual(["authorization", `Bearer ${CANARY_KEY}`]);
   });
 });
+
+test("what the README says of codex's memory is what the benchmark has measured", () => {
+  const measured = /^\| copies of the key .*$/m.exec(pages.get("docs/benchmark.md")!)![0].split("|");
+  const told = /^\| copies of the key in memory .*$/m.exec(readme)![0].split("|");
+  const [ours, codex] = [measured[4]!.trim(), measured[5]!.trim()];
+  expect(told[2]!.trim()).toStartWith(`${ours}, `);
+  expect(told[4]!.trim()).toBe(codex);
+});
