@@ -36,9 +36,14 @@ const tarballs: Record<string, string> = {};
 /** A directory under a hostile one, with both packages installed by npm: the launcher, and the program itself. */
 let project: string;
 
+/** The tester's own: bunx would start an installed program that it finds there, and fetch none. */
+const installed = (directory: string): boolean =>
+  directory !== "/usr/bin" && existsSync(join(directory, "responses-api-proxy"));
+const PATH = process.env["PATH"]!.split(":").filter((directory) => !installed(directory));
+
 /** Returns an environment whose package caches are below `caches`. */
 const environmentOf = (caches: string) => ({
-  PATH: `${resolve("node_modules/.bin")}:${process.env["PATH"]}`,
+  PATH: [resolve("node_modules/.bin"), ...PATH].join(":"),
   HOME: home,
   npm_config_registry: registry.url,
   npm_config_update_notifier: "false",
