@@ -124,17 +124,21 @@ export function errno(): number {
 
 /** A failed system call. Holds its name and its errno, and never any data. */
 export class SystemCallError extends Error {
-  /** The name of the errno, such as ENOENT, as in Node's errors. */
-  readonly code: string;
-
   constructor(
     readonly call: string,
     readonly errno: number,
   ) {
-    const name = errnoName(errno);
-    super(`${call}: ${name}`);
+    super();
     this.name = "SystemCallError";
-    this.code = name;
+  }
+
+  /** The name of the errno, such as ENOENT, as in Node's errors. Not looked up before it is asked for: most of these errors are expected. */
+  get code(): string {
+    return errnoName(this.errno);
+  }
+
+  override get message(): string {
+    return `${this.call}: ${this.code}`;
   }
 }
 
@@ -155,7 +159,7 @@ export const EROFS = 30;
 export const ENOSYS = 38;
 export const EOPNOTSUPP = 95;
 
-/** Loads node:util only here: it is slow to load, and a start without errors needs no names. */
+/** Loads node:util only here: it is slow to load, and a start that nothing is wrong with needs no names. */
 function errnoName(number: number): string {
   const { getSystemErrorName } = require("node:util") as typeof import("node:util");
   return getSystemErrorName(-number);

@@ -25,11 +25,11 @@ const ENOTDIR = 20;
 const ELOOP = 40;
 /** The kernel's own limit (path_resolution(7)). */
 const MAX_SYMLINKS = 40;
-
-/** Throws if a path may not lead through this directory or symlink. */
 const UNCHANGED = -1;
 const AT_SYMLINK_NOFOLLOW = 0x100;
+const AT_REMOVEDIR = 0x200;
 
+/** Throws if a path may not lead through this directory or symlink. */
 type CheckStep = (path: string, found: FileStatus) => void;
 
 export class Directory {
@@ -157,9 +157,9 @@ export class Directory {
     check("unlinkat", libc.unlinkat(this.#fd, cString(name), 0));
   }
 
-  /** Removes a file if it can. Ignores every error. */
-  removeIfThere(name: string): void {
-    libc.unlinkat(this.#fd, cString(name), 0);
+  /** Removes a file, or an empty directory, if it can. Ignores every error. */
+  removeIfThere(name: string, kind: "file" | "directory" = "file"): void {
+    libc.unlinkat(this.#fd, cString(name), kind === "file" ? 0 : AT_REMOVEDIR);
   }
 
   /** Creates a directory in this one. Throws SystemCallError. */

@@ -9,6 +9,16 @@ const SPACE_BYTES = 32_768;
 const LENGTH_OFFSET = 16;
 const NAME_OFFSET = 19;
 
+/** Returns all names in the directory but `.` and `..`. Throws SystemCallError. */
+export function entriesOf(directory: string): string[] {
+  const names: string[] = [];
+  hasEntry(directory, (name) => {
+    names.push(name);
+    return false;
+  });
+  return names;
+}
+
 /** Returns whether a name in the directory is one that is looked for; `.` and `..` are left out. Throws SystemCallError. */
 export function hasEntry(directory: string, isLookedFor: (name: string) => boolean): boolean {
   const number = BigInt(syscallNumber("getdents64")!);

@@ -4,7 +4,7 @@
 // statx(2) is a single system call with a man page.
 
 import { ARCHITECTURE } from "../ffi/architecture.ts";
-import { cString, pinned, struct } from "../ffi/c-data.ts";
+import { cString, type Encoding, pinned, struct } from "../ffi/c-data.ts";
 import { check, ENOENT, errno, libc, ptr, SystemCallError } from "../ffi/libc.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
 
@@ -92,8 +92,8 @@ function makeDevice(major: bigint, minor: bigint): bigint {
 }
 
 /** Opens a path and returns its descriptor, close-on-exec. Throws SystemCallError. */
-export function open(path: string, flags: number): number {
-  return openAt(AT_FDCWD, path, flags);
+export function open(path: string, flags: number, encoding: Encoding = "utf8"): number {
+  return check("open", libc.openat(AT_FDCWD, cString(path, encoding), flags | O_CLOEXEC, 0));
 }
 
 /** Like `open`, for a path relative to an open directory. */
@@ -134,12 +134,13 @@ export function close(fd: number): void {
 export function readText(path: string): string {
   const fd = open(path, O_RDONLY);
   try {
-    const chunks: Buffer[] = [];
-    for (;;) {
-      const chunk = Buffer.alloc(16_384);
-      const count = check("read", libc.read(fd, chunk, BigInt(chunk.length)));
-      if (count === 0) return Buffer.concat(chunks).toString();
-      chunks.push(chunk.subarray(0, count));
+    let space = Buffer.alloc(16_384);
+    for (let length = 0; ;) {
+      if (length > space.length / 2) space = Buffer.concat([space], space.length * 2);
+      const rest = space.subarray(length);
+      const count = check("read", libc.read(fd, rest, BigInt(rest.length)));
+      if (count === 0) return space.toString("utf8", 0, length);
+      length += count;
     }
   } finally {
     close(fd);

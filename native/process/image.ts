@@ -20,6 +20,7 @@ import {
   openUnless,
   readLink,
 } from "../files/files.ts";
+import { isExecutable } from "../files/paths.ts";
 
 const NAME = "responses-api-proxy";
 const MFD_CLOEXEC = 0x1n;
@@ -28,7 +29,6 @@ const MFD_EXEC = 0x10n;
 const F_ADD_SEALS = 1033;
 const ALL_SEALS = 0x1n | 0x2n | 0x4n | 0x8n; // SEAL, SHRINK, GROW, WRITE
 const AT_EMPTY_PATH = 0x1000n;
-const X_OK = 1;
 const MODE = 0o111;
 /** The most that sendfile(2) transfers in one call. */
 const MAX_SENDFILE_BYTES = 0x7ffff000n;
@@ -62,7 +62,7 @@ export function executeCopy(fd: number, args: readonly string[], variables: read
     executeDescriptor(fd, args, variables);
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
-    executeDescriptor(copyInMemory(open("/proc/self/exe", O_RDONLY)), args, variables);
+    executeDescriptor(copyImageInMemory(), args, variables);
   }
 }
 
@@ -97,7 +97,7 @@ function copyInto(directory: string, source: number): number | undefined {
   if (writable === -1) return undefined;
   try {
     const path = `/proc/self/fd/${writable}`;
-    if (libc.faccessat(AT_FDCWD, cString(path), X_OK, 0) !== 0) return undefined;
+    if (!isExecutable(path)) return undefined;
     fill(writable, source);
     // Opened anew because a file that is open for writing cannot be executed (ETXTBSY).
     return open(path, O_PATH);
@@ -107,6 +107,11 @@ function copyInto(directory: string, source: number): number | undefined {
   } finally {
     close(writable);
   }
+}
+
+/** Makes a nameless copy in memory, and returns its descriptor. Throws SystemCallError. */
+export function copyImageInMemory(): number {
+  return copyInMemory(open("/proc/self/exe", O_RDONLY));
 }
 
 function copyInMemory(source: number): number {

@@ -2,17 +2,19 @@
 
 import { readText } from "../files/files.ts";
 
-export type Status = ReadonlyMap<string, string>;
+/** The text of the file. The kernel escapes line breaks in the process's name. */
+export type Status = string;
 
-/** Returns all fields by name. Throws SystemCallError. */
+/** Returns all fields. Throws SystemCallError. */
 export function ownStatus(): Status {
-  const lines = readText("/proc/self/status").trimEnd().split("\n");
-  return new Map(lines.map((line) => line.split(":\t") as [string, string]));
+  return readText("/proc/self/status");
 }
 
 /** Returns the value of a field. Throws Error if there is no such field. */
 export function fieldOf(status: Status, name: string): string {
-  const value = status.get(name);
-  if (value === undefined) throw new Error(`no ${name} in /proc/self/status`);
-  return value;
+  const label = `\n${name}:\t`;
+  const at = status.indexOf(label);
+  if (at === -1) throw new Error(`no ${name} in /proc/self/status`);
+  const start = at + label.length;
+  return status.slice(start, status.indexOf("\n", start));
 }

@@ -51,8 +51,11 @@ const SECCOMP_FILTER_FLAG_TSYNC = 1n;
 /** Installs a filter on every thread (seccomp(2)). Requires no_new_privs. Throws SystemCallError. */
 export function install(instructions: readonly Instruction[]): void {
   const program = new Uint32Array(Math.max(instructions.length * 2, 256));
-  for (const [index, [code, jumpTrue, jumpFalse, k]] of instructions.entries())
-    program.set([code | (jumpTrue << 16) | (jumpFalse << 24), k], index * 2);
+  let at = 0;
+  for (const [code, jumpTrue, jumpFalse, k] of instructions) {
+    program[at++] = code | (jumpTrue << 16) | (jumpFalse << 24);
+    program[at++] = k;
+  }
   // struct sock_fprog { unsigned short len; struct sock_filter *filter; }
   const header = struct();
   header.writeUInt16LE(instructions.length, 0);
