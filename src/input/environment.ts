@@ -42,6 +42,9 @@ const SETTINGS: Environment = {
   // The default is 256: the next event stream would wait for one of those to end.
   BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
   DO_NOT_TRACK: "1",
+  // Ten and fifty times the defaults: to compile what a start runs a few times delays it. Under load every function gets there.
+  BUN_JSC_thresholdForJITAfterWarmUp: "5000",
+  BUN_JSC_thresholdForJITSoon: "5000",
 };
 
 /** Marks the second start. It is believed only if everything else fits (`unexpectedVariables`). */

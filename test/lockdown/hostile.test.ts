@@ -18,7 +18,13 @@ function environmentOf(pid: number): string[] {
     .filter((entry) => entry !== "");
 }
 
-const SETTINGS = ["BUN_CONFIG_MAX_HTTP_REQUESTS=65535", "DO_NOT_TRACK=1", "RESPONSES_API_PROXY_STAGE=reexec"];
+const SETTINGS = [
+  "BUN_CONFIG_MAX_HTTP_REQUESTS=65535",
+  "DO_NOT_TRACK=1",
+  "BUN_JSC_thresholdForJITAfterWarmUp=5000",
+  "BUN_JSC_thresholdForJITSoon=5000",
+  "RESPONSES_API_PROXY_STAGE=reexec",
+];
 const CLEAN = ["HOME=/nonexistent", "PATH=/usr/bin:/bin", ...SETTINGS].sort();
 
 describe("a hostile working directory", () => {
@@ -219,7 +225,7 @@ describe("a hostile environment", () => {
       signal: null,
       stdout: "",
       stderr:
-        "responses-api-proxy: error: not started with a clean environment: OPENAI_API_KEY, BUN_CONFIG_MAX_HTTP_REQUESTS, DO_NOT_TRACK\n" +
+        "responses-api-proxy: error: not started with a clean environment: OPENAI_API_KEY, BUN_CONFIG_MAX_HTTP_REQUESTS, DO_NOT_TRACK, BUN_JSC_thresholdForJITAfterWarmUp, BUN_JSC_thresholdForJITSoon\n" +
         "responses-api-proxy: hint: RESPONSES_API_PROXY_STAGE is internal: unset it\n",
     });
   });

@@ -47,6 +47,8 @@ describe("another process of the same user that attacks from the spawn on", () =
     const SETTINGS = {
       BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
       DO_NOT_TRACK: "1",
+      BUN_JSC_thresholdForJITAfterWarmUp: "5000",
+      BUN_JSC_thresholdForJITSoon: "5000",
       RESPONSES_API_PROXY_STAGE: "reexec",
     };
     expect(await race(5, reachableBinary(), { PATH, ...SETTINGS })).toBeGreaterThan(0);
