@@ -3,6 +3,7 @@
 //   '{"landlock_create_ruleset":"ENOSYS"}'   the call fails
 //   '{"prctl 0=4":"OK"}'                     the call does nothing, if its argument 0 is 4
 //   '{"execveat":"once EACCES"}'             the call fails the first time
+//   '{"execve":"4th EACCES"}'                the call fails the fourth time
 //   '{"execveat":"once /tmp/go"}'            the call waits the first time, until the file exists
 //   '{"landlockAbi":2}'                      Landlock says that it is of this version
 //
@@ -14,6 +15,9 @@ import { constants } from "node:os";
 
 import { check, libc, ptr, SystemCallError } from "../../native/ffi/libc.ts";
 import { type SyscallName, syscallNumber } from "../../native/ffi/syscalls.ts";
+import { makePipe, readInto } from "../../native/files/descriptors.ts";
+import { writeAll } from "../../native/files/files.ts";
+import { openProcess } from "../../native/process/others.ts";
 import { execute } from "../../native/process/process.ts";
 
 const SET_MODE_FILTER = 1n;
@@ -26,16 +30,21 @@ const NOTIF_SEND = 0xc0182101n;
 const IOCTL = process.arch === "arm64" ? 29n : 16n;
 /** Calls that the program makes only through libc wrappers. */
 const OTHERS: Record<string, number> = {
+  execve: process.arch === "arm64" ? 221 : 59,
   mlockall: process.arch === "arm64" ? 230 : 151,
   setresuid: process.arch === "arm64" ? 147 : 117,
 };
-const LISTENER = 3;
+/** Out of the way of the descriptors that the runtime opens. */
+const LISTENER = 200;
+const READY = 3;
+const PIDFD_GETFD = 438n;
 const POLLIN = 1;
 const CONTINUE = 1;
 
 const [spec = "", ...command] = process.argv.slice(2);
 const ERRORS = constants.errno as Record<string, number>;
-if (spec === "answer") await answer(Number(command[0]), Number(command[1]), command[2]!);
+if (spec === "answer")
+  await answer(Number(command[0]), Number(command[1]), command[2]!, parseInt(command[3]!) || 1);
 else begin(JSON.parse(spec));
 
 function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<string, string>): never {
@@ -44,9 +53,9 @@ function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<st
   const unless = (value: number, skip: number): Instruction => [0x15, 0, skip, value];
   const result = (value: number): Instruction => [0x06, 0, 0, value];
   const number = (name: string): number => OTHERS[name] ?? syscallNumber(name as SyscallName)!;
-  const once = Object.values(failing).find((error) => error.startsWith("once "));
+  const once = Object.values(failing).find((error) => error.includes(" "));
   const actionOf = (error: string): number =>
-    error.startsWith("once ") ? USER_NOTIF : ERRNO | (error === "OK" ? 0 : ERRORS[error]!);
+    error.includes(" ") ? USER_NOTIF : ERRNO | (error === "OK" ? 0 : ERRORS[error]!);
   const failures = Object.entries(failing).flatMap(([call, error]) => {
     const [, name, index, value] = /^(\w+)(?: (\d)=(\d+))?$/.exec(call)!;
     if (index === undefined) return [unless(number(name!), 1), result(actionOf(error))];
@@ -64,12 +73,19 @@ function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<st
       ? []
       : [unless(number("landlock_create_ruleset"), 3), load(32), unless(1, 1), result(USER_NOTIF)];
   const isAsked = landlockAbi !== undefined || once !== undefined;
+  const ready = makePipe();
+  if (isAsked) {
+    // Before the filter, which its own start may not pass.
+    const args = [String(process.pid), String(landlockAbi ?? 0), ...(once?.split(" ").toReversed() ?? [""])];
+    Bun.spawn([process.execPath, import.meta.path, "answer", ...args], {
+      stdio: ["ignore", "ignore", "ignore", ready.writer],
+    });
+  }
   const listener = install([load(0), ...failures, ...version, result(ALLOW)], isAsked);
   if (isAsked) {
-    const args = [String(process.pid), String(landlockAbi ?? 0), once?.slice("once ".length) ?? ""];
-    Bun.spawn([process.execPath, import.meta.path, "answer", ...args], {
-      stdio: ["ignore", "ignore", "ignore", listener],
-    });
+    check("dup2", libc.dup2(listener, LISTENER));
+    readInto(ready.reader, Buffer.alloc(1024));
+    check("close", libc.close(LISTENER));
   }
   const variables = Object.entries(process.env).map(([name, value]) => `${name}=${value}`);
   return execute(Bun.which(command[0]!) ?? command[0]!, command, variables);
@@ -91,13 +107,27 @@ function install(
   return check("seccomp", libc.syscall(number, SET_MODE_FILTER, flags, BigInt(ptr(header)), 0n, 0n, 0n));
 }
 
+/** Copies the listener's descriptor from the parent, once it has it (pidfd_getfd(2)), and says so. */
+async function takeListener(parent: number): Promise<void> {
+  const pidfd = openProcess(parent);
+  const take = (): bigint => libc.syscall(PIDFD_GETFD, BigInt(pidfd), BigInt(LISTENER), 0n, 0n, 0n, 0n);
+  let fd = take();
+  while (fd < 0n && process.ppid === parent) {
+    await Bun.sleep(1);
+    fd = take();
+  }
+  check("dup2", libc.dup2(Number(fd), LISTENER));
+  writeAll(READY, Buffer.from("!"));
+}
+
 /**
- * Answers the filter's notifications until the filtered process has exited: with `value`; or with the error `once` the
- * first time; or, if `once` is a path, as soon as that file exists.
+ * Answers the filter's notifications until the filtered process has exited: with `value`; or with the error `once` at
+ * the call of that `turn`; or, if `once` is a path, as soon as that file exists.
  */
-async function answer(parent: number, value: number, once: string): Promise<void> {
+async function answer(parent: number, value: number, once: string, turn: number): Promise<void> {
+  await takeListener(parent);
   const error = ERRORS[once] ?? 0;
-  let isFirst = true;
+  let calls = 0;
   const poll = Buffer.alloc(1024);
   poll.writeInt32LE(LISTENER, 0);
   poll.writeInt16LE(POLLIN, 4);
@@ -115,9 +145,8 @@ async function answer(parent: number, value: number, once: string): Promise<void
       // struct seccomp_notif_resp { __u64 id; __s64 val; __s32 error; __u32 flags; }
       question.copy(reply, 0, 0, 8);
       if (once === "") reply.writeBigInt64LE(BigInt(value), 8);
-      else if (isFirst && error !== 0) reply.writeInt32LE(-error, 16);
+      else if (++calls === turn && error !== 0) reply.writeInt32LE(-error, 16);
       else reply.writeUInt32LE(CONTINUE, 20);
-      isFirst = false;
       ioctl(NOTIF_SEND, reply);
     } catch (thrown) {
       // The process that made the call has exited.
