@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "aa480e84da3fd0660c1b0fa0f624b67cfea8658399f035c3840dacb82b5ea12e",
-  "linux-x64-musl": "28f3617845cd67911ff3e9b229665f4a5a771b0519cc4e07ae387167fa625987",
-  "linux-arm64": "4ff1a9b4d07237c7120c79f18070b0699daffb0ac297ebfe79184232d769dff5",
-  "linux-arm64-musl": "d4ab50a93d03287d27e259a1d81a391ff27c5878c383d784462cafec2acd9d14",
+  "linux-x64": "cb901d49b63567b9953d6455c5371faa38585a6e8ac9def51e14798c8b2a4c13",
+  "linux-x64-musl": "52b370b679daa905acac99a9d8d49e933589b181fdfbb751183d5964cf0d4a04",
+  "linux-arm64": "84143b7679ce65359b1a4650673904ad852601246205f0be26d17d0a629d7d26",
+  "linux-arm64-musl": "517f46d8ce454abd3d7dae4db08cf6263cbf0401dbcc7ccf847c2a07ce9c94da",
 };
 
 // packaging/action/release.ts

@@ -1,40 +1,23 @@
 #!/usr/bin/env bun
-// The entry point, and the only place that exits: options → first start → second start → run. Every error becomes a message and an exit code.
+// The entry point, and the only place that exits. Every error becomes a message and an exit code.
 
 import { EXIT, type ExitCode, UserError } from "./base/errors.ts";
 import * as terminal from "./base/terminal.ts";
 import { wordsAsFlags } from "./input/arguments.ts";
 import { isCommand } from "./input/flags.ts";
-import { parseOptions } from "./input/options.ts";
-import { STARTER } from "./input/starter.ts";
-import { isReexeced } from "./lockdown/reexec.ts";
-import { firstStart } from "./lockdown/starts.ts";
-import { run } from "./run.ts";
 
+/** The modules behind each call are imported lazily, because none needs all of them. */
 async function main(): Promise<ExitCode> {
   const environment = { ...process.env } as Record<string, string>;
   terminal.recogniseJournal(environment);
   const rawArguments = wordsAsFlags(process.argv.slice(2));
   const [word, ...rest] = rawArguments;
   if (isCommand(word)) {
-    // Imported lazily: each start of the proxy starts the program twice and needs none of this.
     const { runCommand } = await import("./commands/commands.ts");
     return await runCommand(word, rest, environment);
   }
-  const options = parseOptions(rawArguments);
-  if (options === "help" || options === "version") {
-    const { usage, versionLine } = await import("./input/usage.ts");
-    terminal.output(options === "help" ? await usage() : versionLine());
-    return EXIT.clean;
-  }
-  terminal.setStyle(options);
-  if (options.background && environment[STARTER] === undefined) {
-    const { startInBackground } = await import("./commands/background.ts");
-    return await startInBackground(options, environment);
-  }
-  if (!isReexeced(environment)) firstStart([], options, environment);
-  await run(options, environment);
-  return EXIT.clean;
+  const { start } = await import("./run.ts");
+  return await start(rawArguments, environment);
 }
 
 function exitCodeOf(thrown: unknown): ExitCode {
@@ -50,6 +33,13 @@ function pointToHelp({ message, exitCode, hints }: UserError): UserError {
   return new UserError(message, exitCode, [...hints, `${program} --help shows all flags`]);
 }
 
-process.on("uncaughtException", (thrown) => process.exit(exitCodeOf(thrown)));
-process.on("unhandledRejection", (thrown) => process.exit(exitCodeOf(thrown)));
-process.exit(await main().catch(exitCodeOf));
+if (Bun.isMainThread) {
+  process.on("uncaughtException", (thrown) => process.exit(exitCodeOf(thrown)));
+  process.on("unhandledRejection", (thrown) => process.exit(exitCodeOf(thrown)));
+  process.exit(await main().catch(exitCodeOf));
+} else {
+  // The second thread of `run`.
+  terminal.recogniseJournal(process.env);
+  const { succeed } = await import("./commands/run/successor.ts");
+  succeed(process.argv.slice(2), exitCodeOf);
+}

@@ -1,19 +1,21 @@
-// The life of the process after the second start: secure, read the key, serve, tell where, wait, end.
+// A start of the proxy: options → first start → second start → secure, read the key, serve, tell where, wait, end.
 
 import { replaceByNullDevice } from "../native/files/descriptors.ts";
 import { parentPid } from "../native/process/process.ts";
+import { EXIT, type ExitCode } from "./base/errors.ts";
 import * as terminal from "./base/terminal.ts";
 import { openDumpDirectory } from "./files/dump-directory.ts";
 import { openLogFile } from "./files/log-file.ts";
 import { writeServerInfo } from "./files/server-info.ts";
 import type { Environment } from "./input/environment.ts";
-import type { Options } from "./input/options.ts";
-import { PARENT } from "./input/starter.ts";
+import { type Options, parseOptions } from "./input/options.ts";
+import { PARENT, STARTER } from "./input/starter.ts";
 import type { Authorization } from "./key/authorization.ts";
 import { keyCredential } from "./key/credential.ts";
 import { readKeyFromStandardInput } from "./key/key.ts";
 import type { Renewal } from "./key/oidc/renewal.ts";
-import { refuseGaps, secondStart } from "./lockdown/starts.ts";
+import { isReexeced } from "./lockdown/reexec.ts";
+import { firstStart, refuseGaps, secondStart } from "./lockdown/starts.ts";
 import { Upstream } from "./proxy/upstream.ts";
 import type { Dump } from "./report/dump.ts";
 import { Journal } from "./report/journal.ts";
@@ -21,14 +23,33 @@ import { ServiceManager } from "./report/service-manager.ts";
 import { reportEnding, reportStart } from "./report/start.ts";
 import { Starter } from "./report/starter.ts";
 import { openEarly, removeEarly } from "./server/early.ts";
+import { endAfter, type Endings, endings, PARENT_ENDED } from "./server/endings.ts";
 import { turnAwayWhenFull } from "./server/overload.ts";
 import { listen } from "./server/server.ts";
 
 /** How long unfinished dumps may keep a program that was asked to end. */
 const MAX_FINISHING_MS = 5000;
 
-/** Runs until it is asked to end. Throws UserError if it cannot start. */
-export async function run(options: Options, environment: Environment): Promise<void> {
+/** Returns when the proxy has been asked to end, or with --background when it serves. Throws UserError if it cannot start. */
+export async function start(rawArguments: readonly string[], environment: Environment): Promise<ExitCode> {
+  const options = parseOptions(rawArguments);
+  if (options === "help" || options === "version") {
+    const { usage, versionLine } = await import("./input/usage.ts");
+    terminal.output(options === "help" ? await usage() : versionLine());
+    return EXIT.clean;
+  }
+  terminal.setStyle(options);
+  if (options.background && environment[STARTER] === undefined) {
+    const { startInBackground } = await import("./commands/background.ts");
+    return await startInBackground(options, environment);
+  }
+  if (!isReexeced(environment)) firstStart([], options, environment);
+  await run(options, environment);
+  return EXIT.clean;
+}
+
+/** The second start. */
+async function run(options: Options, environment: Environment): Promise<void> {
   // Before anything that takes time.
   ignoreUserSignal();
   const ending = endings();
@@ -137,41 +158,4 @@ function endWithParent(environment: Environment, end: () => void): () => void {
 
 function hasParentEnded({ [PARENT]: parent }: Environment): boolean {
   return parent !== String(parentPid());
-}
-
-/** Timers take at most 2^31 - 1 ms. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
-function endAfter(ms: number, end: () => void): void {
-  if (ms <= MAX_TIMER_MS) setTimeout(end, ms).unref();
-  else setTimeout(() => endAfter(ms - MAX_TIMER_MS, end), MAX_TIMER_MS).unref();
-}
-
-const PARENT_ENDED = "the parent's end";
-const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
-/** What can ask the program to end. */
-type Cause = (typeof SIGNALS)[number] | "GET /shutdown" | "--lifetime" | typeof PARENT_ENDED;
-
-type Endings = {
-  end: (cause: Cause, inFlight?: number) => void;
-  /** Resolves at the first signal, GET /shutdown or the end of --lifetime; GET /shutdown knows how many other exchanges are in flight. */
-  asked: Promise<{ cause: Cause; inFlight: number | undefined }>;
-  /** Resolves at a signal after that. */
-  insisted: Promise<void>;
-  /** What has asked the program to end; undefined if nothing has. */
-  signal: () => Cause | undefined;
-};
-
-/** SIGTERM, SIGINT and SIGHUP end the program; a second one ends it at once. */
-function endings(): Endings {
-  const asked = Promise.withResolvers<{ cause: Cause; inFlight: number | undefined }>();
-  const insisted = Promise.withResolvers<void>();
-  let first: Cause | undefined;
-  const end: Endings["end"] = (cause, inFlight) => {
-    first ??= cause;
-    asked.resolve({ cause, inFlight });
-  };
-  for (const signal of SIGNALS)
-    process.on(signal, () => (first === undefined ? end(signal) : insisted.resolve()));
-  return { end, asked: asked.promise, insisted: insisted.promise, signal: () => first };
 }

@@ -28,7 +28,7 @@ export const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** How much is said, and how: lines of text, or one JSON object a line. */
-type Style = { logLevel: LogLevel; logJson: boolean };
+export type Style = { logLevel: LogLevel; logJson: boolean };
 let style: Style = { logLevel: "info", logJson: false };
 
 const CONSOLA_LEVELS = {
@@ -56,7 +56,9 @@ let consola: ConsolaInstance | undefined;
 const log = (): ConsolaInstance => (consola ??= makeConsola());
 
 /** Recognises that standard error is the journal's stream: JOURNAL_STREAM names it as `device:inode` (systemd.exec(5)). */
-export function recogniseJournal({ JOURNAL_STREAM: stream }: Readonly<Record<string, string>>): void {
+export function recogniseJournal({
+  JOURNAL_STREAM: stream,
+}: Readonly<Record<string, string | undefined>>): void {
   try {
     isJournal = stream !== undefined && statusOf(sink.descriptor).streamName === stream;
   } catch {

@@ -6,19 +6,22 @@ import * as terminal from "../base/terminal.ts";
 import { addressesOf } from "../files/server-info.ts";
 import type { Environment } from "../input/environment.ts";
 import type { Options } from "../input/options.ts";
-import { launch } from "./run/launch.ts";
+import { startProxy } from "./run/launch.ts";
+import { awaitReady, send } from "./run/ready.ts";
 
 /** Prints the base URL, or the socket's path, once connections are accepted; else returns the proxy's exit code. */
 export async function startInBackground(options: Options, environment: Environment): Promise<ExitCode> {
   // The key's pipe is standard input here, too.
   makeUndumpable();
-  const launched = await launch({ starter: "background", options, environment, variables: [] });
-  if (typeof launched === "number") return launched as ExitCode;
+  const proxy = startProxy("background", options, environment);
+  send(proxy.channel, []);
+  const ready = awaitReady(proxy);
+  if (ready === undefined) return await proxy.exitCode();
   try {
-    terminal.output(addressesOf(launched.ready)[0]!);
+    terminal.output(addressesOf(ready)[0]!);
   } catch (error) {
     // A start that fails leaves no proxy.
-    process.kill(launched.pid, "SIGTERM");
+    process.kill(proxy.pid, "SIGTERM");
     throw error;
   }
   return EXIT.clean;

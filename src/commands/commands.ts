@@ -22,8 +22,8 @@ export async function runCommand(
   environment: Environment,
 ): Promise<ExitCode> {
   const { own, words } = command === "run" ? splitCommand(rawArguments) : { own: rawArguments, words: 0 };
-  const given = readCommandFlags(command, own);
-  if (given.help) {
+  if (own.some((word) => word === "--help" || word === "-h")) {
+    readCommandFlags(command, own);
     terminal.output(await commandUsage(command));
     return EXIT.clean;
   }

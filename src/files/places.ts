@@ -38,14 +38,7 @@ export function socketPlace(path: string): Place {
 /** The flags that name places. Groups are numbers by now. */
 type Written = Readonly<
   Record<
-    | "serverInfo"
-    | "clientToken"
-    | "clientTokenGroup"
-    | "socket"
-    | "socketGroup"
-    | "logFile"
-    | "dumpDir"
-    | "keyFile",
+    "serverInfo" | "clientToken" | "clientTokenGroup" | "socket" | "socketGroup" | "logFile" | "dumpDir",
     string | undefined
   >
 >;
@@ -55,14 +48,14 @@ export const groupNumber = (gid: string | undefined): number | undefined =>
   gid === undefined ? undefined : Number(gid);
 
 /**
- * Creates the directories that are missing, and checks that all that the proxy will write can be put in its place. If there is a key file, it is
- * standard input by now. Comes after the change of user, so that root creates nothing and follows nothing that another user could point
+ * Creates the directories that are missing, and checks that all that the proxy will write can be put in its place. `keyFile` is the descriptor of
+ * the key file, if there is one. Comes after the change of user, so that root creates nothing and follows nothing that another user could point
  * elsewhere. Throws UserError, also if two flags lead to the same place by different paths: one would replace what the other has written.
  */
-export function preparePlaces(written: Written): void {
-  const { serverInfo, clientToken, socket, logFile, dumpDir, keyFile } = written;
+export function preparePlaces(written: Written, keyFile: number | undefined): void {
+  const { serverInfo, clientToken, socket, logFile, dumpDir } = written;
   const taken: Taken = new Map();
-  if (keyFile !== undefined) taken.set(statusOf(0).identity, "key-file");
+  if (keyFile !== undefined) taken.set(statusOf(keyFile).identity, "key-file");
   if (dumpDir !== undefined) {
     const directory = openDumpDirectory(dumpDir);
     taken.set(directory.identity, "dump-dir");

@@ -64,7 +64,7 @@ export function programWords(): string[] {
 }
 
 /** Runs steps of the first start. What fails becomes a UserError that says which system call did. */
-export function explainFailure(steps: () => never): never {
+export function explainFailure<T>(steps: () => T): T {
   try {
     return steps();
   } catch (error) {

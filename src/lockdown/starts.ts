@@ -6,13 +6,13 @@ import { keepMemoryLockCapability } from "../../native/process/credentials.ts";
 import { SecretPages } from "../../native/process/memory.ts";
 import { ownStatus } from "../../native/process/proc-status.ts";
 import {
+  askForSignalAtParentsEnd,
   forbidNewPrivileges,
   isDumpable,
   limitCoreDumps,
   makeUndumpable,
   parentPid,
   setProcessName,
-  signalAtParentsEnd,
   SIGUSR2,
 } from "../../native/process/process.ts";
 import { EXIT, UserError } from "../base/errors.ts";
@@ -34,16 +34,26 @@ import { refuseFewDescriptors, refuseTracer, refuseWithoutNull } from "./refusal
 import { checkLandlock, installSyscallFilter, restrictAccess } from "./sandbox.ts";
 import { becomeOrRefuse, userOf, verifyUser, withNumbers } from "./user.ts";
 
+/** What the second start is executed with. */
+export type NextStart = Readonly<{
+  /** The descriptor of the program's copy, if there is one. */
+  image: number | undefined;
+  /** The key file, open, which is to become standard input; undefined if the key comes through that anyway. */
+  keyFile: number | undefined;
+  args: readonly string[];
+  environment: Environment;
+}>;
+
 /**
- * The first start: replaces the process by one that was born with a clean environment, with `words` before the options. Restrictions that
- * survive execve are applied here, so that they hold for every thread of the next process. Throws UserError.
+ * The steps of the first start that hold for the calling thread and for what it executes: restrictions that survive execve are applied here, so
+ * that they hold for every thread of the next process. Throws UserError.
  */
-export function firstStart(words: readonly string[], given: Options, caller: Environment): never {
+export function restrictThread(words: readonly string[], given: Options, caller: Environment): NextStart {
   // First, so that an end of the parent meanwhile is seen.
   const environment = given.exitWithParent
     ? { ...caller, [PARENT]: caller[PARENT] ?? parentOrRefuse() }
     : caller;
-  // 1. No ptrace, no /proc/PID/mem: other processes of this user could take the key's pipe, which is standard input. The execve below undoes it.
+  // 1. No ptrace, no /proc/PID/mem: other processes of this user could take the key's pipe, which is standard input. The execve undoes it.
   makeUndumpable();
   // 2. What other users must read is readable, whatever the caller's umask is. The proxy has no chmod(2) left.
   process.umask(0o022);
@@ -53,8 +63,8 @@ export function firstStart(words: readonly string[], given: Options, caller: Env
   const options = withNumbers(given);
   const user = userOf(options);
   refuseFewDescriptors();
-  // 4. Open the key file with the caller's rights, so that --user can use one that only root can read. From here on it is standard input.
-  if (options.keyFile !== undefined) replaceBy(0, openKeyFile(options.keyFile));
+  // 4. Open the key file with the caller's rights, so that --user can use one that only root can read.
+  const keyFile = options.keyFile === undefined ? undefined : openKeyFile(options.keyFile);
   return explainFailure(() => {
     // 5. Give up root, and every capability but CAP_IPC_LOCK. Everything after this has the rights of the proxy's user.
     if (user === undefined) keepMemoryLockCapability();
@@ -63,20 +73,29 @@ export function firstStart(words: readonly string[], given: Options, caller: Env
     if (user !== undefined) makeUndumpable();
     // 6. Check what the proxy will write to, as the user who will write.
     refuseWithoutNull();
-    preparePlaces(options);
+    preparePlaces(options, keyFile);
     if (options.serverInfo !== undefined) noteRunningProxy(options.serverInfo, options, words.length > 0);
     // 7. Nothing that is executed from here on gains privileges (set-user-ID, file capabilities). Landlock and seccomp require it.
     forbidNewPrivileges();
     // 8. Copy the program out of the user's reach if the user can read its file: the kernel closes a process to others from its first
     //    instruction only if they cannot read what it executes.
     const image = copyIfReadable();
-    // 9. Restrict files, ports and signals (Landlock). Before execve, because it holds for the calling thread and its children only.
+    // 9. Restrict files, ports and signals (Landlock).
     const clean = cleanEnvironment(environment);
     restrictAccess(options, clean, image);
-    // 10. Leave everything else of the caller's behind: descriptors, working directory and, with execve, environment and memory.
+    // 10. Leave everything else of the caller's behind: descriptors and, with the execve, working directory, environment and memory.
     closeInheritedOnExec();
+    return { image, keyFile, args: [...words, ...toArguments(options)], environment: clean };
+  });
+}
+
+/** The first start: replaces the process by the second, with `words` before the options. Throws UserError. */
+export function firstStart(words: readonly string[], given: Options, caller: Environment): never {
+  const { image, keyFile, args, environment } = restrictThread(words, given, caller);
+  return explainFailure(() => {
+    if (keyFile !== undefined) replaceBy(0, keyFile);
     process.chdir("/");
-    executeAgain(image, [...words, ...toArguments(options)], clean);
+    executeAgain(image, args, environment);
   });
 }
 
@@ -125,7 +144,7 @@ export function secondStart<Opened>(options: Options, openEarly: () => Opened): 
   const source = checkKeySource();
   const directories = checkDirectories(options);
   // 8. After the last change of user and execve, which undo it.
-  if (options.exitWithParent) signalAtParentsEnd(SIGUSR2);
+  if (options.exitWithParent) askForSignalAtParentsEnd(SIGUSR2);
   // 9. Last, because they take away what the steps before need: files beyond the first start's, then system calls on every thread.
   const landlock = checkLandlock();
   const calls = installSyscallFilter();

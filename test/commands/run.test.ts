@@ -508,6 +508,7 @@ describe("refused, with no proxy left", () => {
     );
     for (const { exitCode, stderr } of await Promise.all(runs)) {
       expect(exitCode).toBe(1);
+      expect(linesOf(stderr)[0]).toBe("error: standard input has no key in it");
       expect(stderr).not.toContain("COMMAND, which");
     }
     await until(() => processesOf(url).length === 0, "every process to end");
@@ -535,6 +536,22 @@ describe("refused, with no proxy left", () => {
         limit,
         exitCode: 1,
         first: expect.stringMatching(/^error: (cannot start another process|the limit on open files)/),
+      });
+    }
+  });
+
+  test("hardly any descriptors left: one line", async () => {
+    for (const used of [13, 15, 17, 18, 19, 20, 21, 22, 23]) {
+      const take = Array.from({ length: used }, (_, index) => `exec ${index + 9}</dev/null;`).join(" ");
+      const { exitCode, stderr } = await runProgram({
+        launcher: ["bash", "-c", `ulimit -n 32; ${take} exec "$0" "$@"`],
+        args: ["run", "--", "true"],
+        input: CANARY_KEY,
+      });
+      expect({ used, exitCode: exitCode === 0, first: linesOf(stderr)[0] }).toEqual({
+        used,
+        exitCode: false,
+        first: "error: cannot start another process (EMFILE)",
       });
     }
   });

@@ -92,14 +92,14 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a copy on a disk that is not executed is replaced by one in memory",
-      from: 'executeDescriptor(copyInMemory(open("/proc/self/exe", O_RDONLY)), args, variables);',
+      from: "executeDescriptor(copyImageInMemory(), args, variables);",
       to: "throw error;",
       tests: ["copy"],
       only: "not executed after all",
     },
     {
       promise: "no copy where nothing may be executed",
-      from: "if (libc.faccessat(AT_FDCWD, cString(path), X_OK, 0) !== 0) return undefined;",
+      from: "if (!isExecutable(path)) return undefined;",
       to: "",
       tests: ["copy"],
       only: "nothing may be executed",

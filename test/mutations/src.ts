@@ -9,7 +9,34 @@ const MUTATIONS: ByFile = {
       from: "  makeUndumpable();\n",
       to: "",
       tests: ["run-users"],
+      known: "the first start's steps close the process, too, a few milliseconds later",
     },
+    {
+      promise: "COMMAND is not as restricted as the proxy",
+      from: `  const successor = makeSuccessor();
+  const { pid, channel, errors, exitCode } = startProxy("run", options, environment);
+`,
+      to: `  const { pid, channel, errors, exitCode } = startProxy("run", options, environment);
+  const successor = makeSuccessor();
+`,
+      tests: ["run-threads"],
+    },
+    {
+      promise: "signals that the caller has blocked do not end run while it starts",
+      from: "  const failed = (hear(",
+      to: "  await Bun.sleep(30);\n  const failed = (hear(",
+      tests: ["run-threads"],
+      only: "signals that are blocked",
+    },
+    {
+      promise: "too few descriptors that are left are told",
+      from: "const DESCRIPTORS_NEEDED = 10;",
+      to: "const DESCRIPTORS_NEEDED = 0;",
+      tests: ["run"],
+      only: "descriptors left",
+    },
+  ],
+  "src/commands/run/successor.ts": [
     {
       promise: "COMMAND is served by token only, and has the token",
       from: "    token,\n    path:",
@@ -18,7 +45,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a COMMAND that can read the key in the shell that has it is warned of",
-      from: "  if (above.length > 0 && launched.ready.withKey.length > 0) warnOfCaller();\n",
+      from: "  if (above.length > 0 && ready.withKey.length > 0) warnOfCaller();\n",
       to: "",
       tests: ["run-neighbours"],
     },
@@ -26,10 +53,37 @@ const MUTATIONS: ByFile = {
   "src/commands/run/launch.ts": [
     {
       promise: "the proxy's first start has no key in its environment",
-      from: "{ ...withoutKeys(environment), [STARTER]",
-      to: "{ ...environment, [STARTER]",
+      from: "      withoutKeys(environment),\n",
+      to: "      environment,\n",
       tests: ["run-users"],
       known: "the first start is undumpable; withoutKeys is a second defence",
+    },
+    {
+      promise: "no thread of run's is the user of --user",
+      from: "options.user === undefined\n",
+      to: "true\n",
+      tests: ["run-threads", "run-users"],
+    },
+    {
+      promise: "COMMAND's umask is the caller's",
+      from: "    process.umask(umask);\n",
+      to: "    void umask;\n",
+      tests: ["run-threads"],
+      only: "COMMAND is not restricted",
+    },
+    {
+      promise: "the proxy keeps no directory of the caller's in use",
+      from: ', cwd: "/" }',
+      to: " }",
+      tests: ["run-threads"],
+      only: "alone|by itself",
+    },
+    {
+      promise: "a copy on a disk that is not executed is replaced by one in memory, here, too",
+      from: "return execute(`/proc/self/fd/${copyImageInMemory()}`);",
+      to: "void copyImageInMemory; throw new Error();",
+      tests: ["run-threads"],
+      only: "not executed",
     },
   ],
   "src/commands/run/client-environment.ts": [
@@ -62,6 +116,13 @@ const MUTATIONS: ByFile = {
       only: "descriptors are",
     },
     {
+      promise: "COMMAND gets the signal that the caller wants it to have at its end",
+      from: "  askForSignalAtParentsEnd(signalAtItsEnd);\n",
+      to: "",
+      tests: ["run-threads"],
+      only: "parent ends",
+    },
+    {
       promise: "COMMAND's signals are the caller's",
       from: "  takeSignalsFrom(parent);\n",
       to: "",
@@ -72,7 +133,7 @@ const MUTATIONS: ByFile = {
   "src/commands/background.ts": [
     {
       promise: "a start that fails leaves no proxy",
-      from: '    process.kill(launched.pid, "SIGTERM");\n',
+      from: '    process.kill(proxy.pid, "SIGTERM");\n',
       to: "",
       tests: ["background"],
       only: "standard output that cannot",
@@ -88,8 +149,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a shim is not put where others can replace it",
-      from: "!== undefined)\n      throw new Stranger",
-      to: "=== -1)\n      throw new Stranger",
+      from: "!== undefined)\n    throw new Stranger",
+      to: "=== -1)\n    throw new Stranger",
       tests: ["run"],
       only: "codex",
     },
@@ -825,7 +886,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "the key file is opened before root is given up",
-      from: `  if (options.keyFile !== undefined) replaceBy(0, openKeyFile(options.keyFile));
+      from: `  const keyFile = options.keyFile === undefined ? undefined : openKeyFile(options.keyFile);
   return explainFailure(() => {
     // 5. Give up root, and every capability but CAP_IPC_LOCK. Everything after this has the rights of the proxy's user.
     if (user === undefined) keepMemoryLockCapability();
@@ -834,7 +895,7 @@ const MUTATIONS: ByFile = {
       to: `  return explainFailure(() => {
     if (user === undefined) keepMemoryLockCapability();
     else becomeOrRefuse(user);
-    if (options.keyFile !== undefined) replaceBy(0, openKeyFile(options.keyFile));
+    const keyFile = options.keyFile === undefined ? undefined : openKeyFile(options.keyFile);
 `,
       tests: ["key-file"],
       only: "for another user to run on",
@@ -859,7 +920,6 @@ const MUTATIONS: ByFile = {
       to: "if (user !== undefined) ",
       tests: ["sandbox"],
       only: "as root without --user",
-      known: "no test looks at the capabilities of a proxy that stays root",
     },
     {
       promise: "a null device that cannot be used ends the start",
@@ -870,7 +930,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a file that cannot be written ends the start, before there is a key",
-      from: "    preparePlaces(options);\n",
+      from: "    preparePlaces(options, keyFile);\n",
       to: "",
       tests: ["server-info"],
     },
@@ -880,7 +940,6 @@ const MUTATIONS: ByFile = {
       to: "const user = userOf(options);\n  preparePlaces(options);",
       tests: ["server-info"],
       only: "nothing as root",
-      known: "the test sees the refusal, and not the directory that root has made by then",
     },
     {
       promise: "the dump's directory is made by the proxy's user, not by root",
@@ -1447,7 +1506,23 @@ const MUTATIONS: ByFile = {
       only: "nobody has reaped",
     },
   ],
+  "src/server/endings.ts": [
+    {
+      promise: "a long --lifetime is no short one",
+      from: "if (ms <= MAX_TIMER_MS)",
+      to: "if (ms > 0)",
+      tests: ["budget"],
+      only: "longer than a timer",
+    },
+  ],
   "src/run.ts": [
+    {
+      promise: "the program starts again",
+      from: "if (!isReexeced(environment)) firstStart([], options, environment);",
+      to: "isReexeced(environment); void firstStart;",
+      tests: ["hostile"],
+      only: "all the rest",
+    },
     {
       promise: "the caller's standard output does not stay open",
       from: "if (starter === undefined) replaceByNullDevice(1);",
@@ -1475,13 +1550,6 @@ const MUTATIONS: ByFile = {
       to: 'process.on("SIGUSR2", end);',
       tests: ["run"],
       only: "first thread",
-    },
-    {
-      promise: "a long --lifetime is no short one",
-      from: "if (ms <= MAX_TIMER_MS)",
-      to: "if (ms > 0)",
-      tests: ["budget"],
-      only: "longer than a timer",
     },
     {
       promise: "--lifetime ends it",
@@ -1563,13 +1631,6 @@ const MUTATIONS: ByFile = {
       from: 'process.on("unhandledRejection", (thrown) => process.exit(exitCodeOf(thrown)));',
       to: "",
       tests: ["bugs"],
-    },
-    {
-      promise: "the program starts again",
-      from: "if (!isReexeced(environment)) firstStart([], options, environment);",
-      to: "isReexeced(environment); void firstStart;",
-      tests: ["hostile"],
-      only: "all the rest",
     },
   ],
   "src/base/upstream-faults.ts": [
@@ -1999,7 +2060,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "the key file is replaced by nothing",
-      from: 'if (keyFile !== undefined) taken.set(statusOf(0).identity, "key-file");',
+      from: 'if (keyFile !== undefined) taken.set(statusOf(keyFile).identity, "key-file");',
       to: "",
       tests: ["stumbles"],
       only: "two paths",

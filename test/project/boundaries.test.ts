@@ -123,7 +123,8 @@ describe("dependencies point one way", () => {
   });
 
   test("each start of the proxy loads no module of Node's, no subcommand, and nothing of tokens", () => {
-    const loaded = new Set(["src/main.ts"]);
+    // main.ts imports run.ts lazily, so that subcommands do not load it.
+    const loaded = new Set(["src/main.ts", "src/run.ts"]);
     for (const file of loaded) {
       for (const next of filesAmong(file, staticImports(file))) loaded.add(next);
     }
@@ -133,6 +134,17 @@ describe("dependencies point one way", () => {
     ).toEqual([]);
     expect([...loaded].filter((file) => /\/(commands|doctor|status|wait)\.ts$/.test(file))).toEqual([]);
     expect([...loaded].filter((file) => file.startsWith("src/key/oidc/"))).toEqual([]);
+  });
+
+  test("run loads no module of Node's before COMMAND, and nor does the process that watches over it", () => {
+    const loaded = new Set(
+      ["run/run.ts", "run/successor.ts", "run/watch.ts"].map((one) => `src/commands/${one}`),
+    );
+    for (const file of loaded) for (const next of filesAmong(file, staticImports(file))) loaded.add(next);
+    expect(loaded.size).toBeGreaterThan(30);
+    expect(
+      [...loaded].filter((file) => staticImports(file).some((from) => from.startsWith("node:"))),
+    ).toEqual([]);
   });
 
   test("the only dependencies are citty and consola", () => {

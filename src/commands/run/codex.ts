@@ -1,22 +1,12 @@
 // Codex ignores OPENAI_BASE_URL. So `run` puts a directory first in PATH whose `codex` executes the real one with the proxy as its provider.
 
-import {
-  accessSync,
-  chmodSync,
-  closeSync,
-  constants,
-  mkdirSync,
-  openSync,
-  readSync,
-  rmdirSync,
-  unlinkSync,
-  writeFileSync,
-} from "node:fs";
-
+import { readOrEnd } from "../../../native/files/descriptors.ts";
 import { Directory } from "../../../native/files/directory.ts";
+import { changeMode, close, type FileStatus, O_RDONLY, open, writeAll } from "../../../native/files/files.ts";
+import { isExecutable } from "../../../native/files/paths.ts";
 import { randomHex } from "../../../native/process/memory.ts";
 import { causeOf } from "../../base/errors.ts";
-import { resolve } from "../../base/paths.ts";
+import { basename, dirname, resolve } from "../../base/paths.ts";
 import { rootAndSelf, strangerAt } from "../../files/owners.ts";
 import { baseUrlOf } from "./client-environment.ts";
 
@@ -58,31 +48,43 @@ export function shimPath(temporary: string | undefined): string {
 /** Creates the directory, which all users can read: COMMAND can become another one. Returns why it is of no use, if it is not. */
 export function makeShim(directory: string): string | undefined {
   if (directory.includes(":")) return "a colon divides PATH";
-  const shim = `${directory}/${NAME}`;
   try {
-    refuseStrangers(directory.slice(0, directory.lastIndexOf("/")));
-    mkdirSync(directory, 0o700);
-    writeFileSync(shim, SCRIPT, { flag: "wx" });
-    // The umask does not apply here.
-    chmodSync(shim, 0o755);
-    chmodSync(directory, 0o755);
+    const parent = openParent(directory, refuseStranger);
+    try {
+      write(parent, basename(directory));
+    } finally {
+      parent.close();
+    }
     // Not on a file system with noexec.
-    accessSync(shim, constants.X_OK);
-    return undefined;
+    return isExecutable(`${directory}/${NAME}`) ? undefined : "EACCES";
   } catch (error) {
     return error instanceof Stranger ? error.message : causeOf(error);
   }
 }
 
-/** Whether a file is such a shim, of this or of another run. */
+/** The modes are given afterwards, so that the umask does not apply. */
+function write(parent: Directory, name: string): void {
+  parent.makeDirectory(name, 0o700);
+  const fd = parent.create(`${name}/${NAME}`, 0o700);
+  try {
+    writeAll(fd, Buffer.from(SCRIPT));
+    changeMode(fd, 0o755);
+  } finally {
+    close(fd);
+  }
+  parent.giveTo(name, 0o755, undefined);
+}
+
+/** Whether a file is such a shim, of this or of another run. `path` is bytes in latin1. */
 export function isShim(path: string): boolean {
   try {
-    const fd = openSync(path, "r");
+    const fd = open(path, O_RDONLY, "latin1");
     try {
-      const start = Buffer.alloc(Buffer.byteLength(START));
-      return readSync(fd, start) === start.length && start.toString() === START;
+      const start = Buffer.alloc(1024);
+      const count = readOrEnd(fd, start);
+      return start.toString("utf8", 0, count).startsWith(START);
     } finally {
-      closeSync(fd);
+      close(fd);
     }
   } catch {
     return false;
@@ -91,22 +93,27 @@ export function isShim(path: string): boolean {
 
 /** Removes what `makeShim` created, and nothing else that may lie there. */
 export function removeShim(directory: string): void {
-  for (const remove of [() => unlinkSync(`${directory}/${NAME}`), () => rmdirSync(directory)])
-    try {
-      remove();
-    } catch {
-      // It is gone, or something else is in it.
-    }
+  try {
+    const parent = openParent(directory, () => {});
+    const name = basename(directory);
+    parent.removeIfThere(`${name}/${NAME}`);
+    parent.removeIfThere(name, "directory");
+    parent.close();
+  } catch {
+    // It is gone.
+  }
 }
 
 class Stranger extends Error {}
 
+function openParent(directory: string, check: Parameters<typeof Directory.open>[1]): Directory {
+  return Directory.open(dirname(directory), check);
+}
+
 /** Who can replace the directory could have COMMAND execute anything. */
-function refuseStrangers(parent: string): void {
-  Directory.open(parent, (step, found) => {
-    if (strangerAt(found, rootAndSelf()) !== undefined)
-      throw new Stranger(`others may replace what is in ${step}`);
-  }).close();
+function refuseStranger(step: string, found: FileStatus): void {
+  if (strangerAt(found, rootAndSelf()) !== undefined)
+    throw new Stranger(`others may replace what is in ${step}`);
 }
 
 /** The second line of every shim, by which another one knows it: a run can be inside another. */

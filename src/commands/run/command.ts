@@ -1,14 +1,24 @@
 // COMMAND: found before the proxy is started, and executed in the place of this process.
 
-import { accessSync, constants, readdirSync, readlinkSync, statSync } from "node:fs";
-
 import { ENOEXEC, SystemCallError } from "../../../native/ffi/libc.ts";
 import { isTerminal, keepOnExec, replaceBy, replaceByNullDevice } from "../../../native/files/descriptors.ts";
-import { O_RDWR, open } from "../../../native/files/files.ts";
+import { entriesOf } from "../../../native/files/entries.ts";
+import { O_RDWR, open, readLink } from "../../../native/files/files.ts";
+import { isExecutable, statusAt } from "../../../native/files/paths.ts";
 import { takeSignalsFrom } from "../../../native/process/others.ts";
-import { execute, lowerFileLimitTo } from "../../../native/process/process.ts";
+import { askForSignalAtParentsEnd, execute, lowerFileLimitTo } from "../../../native/process/process.ts";
 import { EXIT, UserError } from "../../base/errors.ts";
 import { quote } from "../../input/arguments.ts";
+
+/** What COMMAND is to have as if the caller had executed it. */
+export type Callers = Readonly<{
+  /** The caller's pid. */
+  parent: number;
+  /** What the caller wants to have sent when it ends; 0 for nothing. Another thread than the first does not have it. */
+  signalAtItsEnd: number;
+  /** The caller's descriptors from 3 on. */
+  inherited: readonly number[];
+}>;
 
 /** What execvp(3) and the shells take if there is no PATH. */
 export const DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin";
@@ -40,18 +50,10 @@ export function findCommand(
 }
 
 function look(path: string): "executable" | "file" | "other" | undefined {
-  const bytes = Buffer.from(path, "latin1");
-  try {
-    if (!statSync(bytes).isFile()) return "other";
-  } catch {
-    return undefined;
-  }
-  try {
-    accessSync(bytes, constants.X_OK);
-    return "executable";
-  } catch {
-    return "file";
-  }
+  const found = statusAt(path, "latin1");
+  if (found === undefined) return undefined;
+  if (found.kind !== "file") return "other";
+  return isExecutable(path, "latin1") ? "executable" : "file";
 }
 
 /**
@@ -59,13 +61,12 @@ function look(path: string): "executable" | "file" | "other" | undefined {
  * has only an epoll and an eventfd of its own open (Bun 1.4.5).
  */
 export function inheritedDescriptors(): number[] {
-  return readdirSync("/proc/self/fd")
+  return entriesOf("/proc/self/fd")
     .map(Number)
     .filter((fd) => {
       try {
         return (
-          fd > 2 &&
-          !/^anon_inode:\[event(poll|fd)\]|^\/proc\/\d+\/fd$/.test(readlinkSync(`/proc/self/fd/${fd}`))
+          fd > 2 && !/^anon_inode:\[event(poll|fd)\]|^\/proc\/\d+\/fd$/.test(readLink(`/proc/self/fd/${fd}`))
         );
       } catch {
         // The one that reads the directory.
@@ -90,8 +91,9 @@ export function executeCommand(
   file: string,
   args: readonly string[],
   variables: readonly string[],
-  { parent, inherited }: { parent: number; inherited: readonly number[] },
+  { parent, signalAtItsEnd, inherited }: Callers,
 ): never {
+  askForSignalAtParentsEnd(signalAtItsEnd);
   takeSignalsFrom(parent);
   lowerFileLimitTo(parent);
   for (const fd of inherited) keepOnExec(fd);

@@ -1,15 +1,16 @@
-// Starts the proxy as a process of its own session, and waits until it accepts connections. The key goes past this process: it is in the standard
-// input that the proxy inherits.
+// Starts the proxy as a process of its own session. The key goes past this process: it is in the standard input that the proxy inherits.
 
-import { makePipe, readOrEnd, waitForAny } from "../../../native/files/descriptors.ts";
-import { close, writeAll } from "../../../native/files/files.ts";
+import { makePipe } from "../../../native/files/descriptors.ts";
+import { close } from "../../../native/files/files.ts";
+import { copyImageInMemory } from "../../../native/process/image.ts";
 import { resetSignals } from "../../../native/process/others.ts";
-import { endSending, socketPair } from "../../../native/sockets/pair.ts";
-import { causeOf, UserError } from "../../base/errors.ts";
+import { socketPair } from "../../../native/sockets/pair.ts";
+import { causeOf, type ExitCode, UserError } from "../../base/errors.ts";
 import type { Environment } from "../../input/environment.ts";
 import { type Options, toArguments } from "../../input/options.ts";
-import { PARENT, type Ready, STARTER } from "../../input/starter.ts";
+import { PARENT, STARTER } from "../../input/starter.ts";
 import { programWords } from "../../lockdown/reexec.ts";
+import { restrictThread } from "../../lockdown/starts.ts";
 
 /** Environment variables that are known to hold a key. */
 export const KEY_VARIABLES: readonly string[] = [
@@ -21,76 +22,102 @@ export const KEY_VARIABLES: readonly string[] = [
 
 const STANDARD_INPUT = 0;
 const STANDARD_ERROR = 2;
-const CHUNK_BYTES = 65_536;
-/** More than a socket takes by default. */
-const MAX_MESSAGE_BYTES = 262_144;
 /** What a shell returns for a program that a signal has ended: 128 and the signal's number. */
 const KILLED = 128;
 
 /** A proxy that has been started. */
-export type Started = {
+export type Proxy = {
   pid: number;
   /** The socket to the proxy. */
   channel: number;
   /** The proxy's standard error: a pipe's reading end; undefined if it is the caller's. */
   errors: number | undefined;
+  /** Resolves when it has ended. */
+  exitCode: () => Promise<ExitCode>;
 };
 
-type Launch = {
-  starter: "run" | "background";
-  options: Options;
-  environment: Environment;
-  /** `NAME=value` each, in latin1: those that the proxy looks for the key in. */
-  variables: readonly string[];
-  /** What is to be done while the proxy starts. */
-  meanwhile?: (started: Started) => void;
-};
+type Descriptors = readonly (number | "ignore")[];
+
+/**
+ * Starts a proxy. The calling thread takes the proxy's first start, and stays as restricted as that: it can start nothing else. With --user a
+ * process of its own does: other processes of that user could change the limits of this one (prlimit(2)). Throws UserError.
+ */
+export function startProxy(starter: "run" | "background", options: Options, caller: Environment): Proxy {
+  // If the caller ignores it, the kernel forgets how children ended.
+  resetSignals(["SIGCHLD"]);
+  const [{ own: channel, other }, pipe] = orRefuse(
+    () => [socketPair(), starter === "run" ? makePipe() : undefined] as const,
+  );
+  const environment = { ...caller, [STARTER]: starter, [PARENT]: String(process.pid) };
+  const output: Descriptors = [other, pipe?.writer ?? STANDARD_ERROR];
+  const child =
+    options.user === undefined
+      ? startRestricted(options, environment, output)
+      : startAsUser(options, environment, output);
+  close(other);
+  if (pipe !== undefined) close(pipe.writer);
+  return {
+    pid: child.pid,
+    channel,
+    errors: pipe?.reader,
+    exitCode: async () => ((await child.exited) ?? KILLED) as ExitCode,
+  };
+}
+
+/** The second start, from this thread. */
+function startRestricted(options: Options, environment: Environment, output: Descriptors): Bun.Subprocess {
+  const umask = process.umask();
+  try {
+    const next = restrictThread([], options, environment);
+    const stdio = [next.keyFile ?? STANDARD_INPUT, ...output];
+    const execute = (file: string): Bun.Subprocess =>
+      orRefuse(() => spawn(file, next.args, stdio, { env: next.environment, cwd: "/" }));
+    if (next.image === undefined) return execute("/proc/self/exe");
+    try {
+      return execute(`/proc/self/fd/${next.image}`);
+    } catch {
+      // As when a security module forbids execution from the disk.
+      return execute(`/proc/self/fd/${copyImageInMemory()}`);
+    }
+  } finally {
+    // It is the whole process's.
+    process.umask(umask);
+  }
+}
+
+function startAsUser(options: Options, environment: Environment, output: Descriptors): Bun.Subprocess {
+  const { keyFile } = options;
+  return orRefuse(() =>
+    spawnSelf(
+      [...toArguments(options), ...(keyFile === undefined ? [] : [`--key-file=${keyFile}`])],
+      [keyFile === undefined ? STANDARD_INPUT : "ignore", ...output],
+      withoutKeys(environment),
+    ),
+  );
+}
 
 /** Starts this program's file again with these arguments, in a session of its own; `stdio` has its descriptors from 0 on. */
 export function spawnSelf(
   args: readonly string[],
-  stdio: readonly (number | "ignore")[],
+  stdio: Descriptors,
   environment: Environment,
 ): Bun.Subprocess {
-  const [name, ...words] = programWords();
-  return Bun.spawn(["/proc/self/exe", ...words, ...args], {
-    argv0: name!,
-    stdio: [...stdio] as [number, number, number],
-    env: { ...environment },
-    detached: true,
-  });
+  return spawn("/proc/self/exe", args, stdio, { env: environment });
 }
 
-/** Resolves once connections are accepted, or with the exit code of a proxy that cannot start, which has said why. */
-export async function launch({
-  starter,
-  options,
-  environment,
-  variables,
-  meanwhile,
-}: Launch): Promise<{ ready: Ready; pid: number } | number> {
-  // If the caller ignores it, the kernel forgets how children ended.
-  resetSignals(["SIGCHLD"]);
-  const { keyFile } = options;
-  const [{ own: channel, other }, pipe, child] = orRefuse(() => {
-    const sockets = socketPair();
-    const errors = starter === "run" ? makePipe() : undefined;
-    const proxy = spawnSelf(
-      [...toArguments(options), ...(keyFile === undefined ? [] : [`--key-file=${keyFile}`])],
-      [keyFile === undefined ? STANDARD_INPUT : "ignore", sockets.other, errors?.writer ?? STANDARD_ERROR],
-      { ...withoutKeys(environment), [STARTER]: starter, [PARENT]: String(process.pid) },
-    );
-    return [sockets, errors, proxy];
+function spawn(
+  file: string,
+  args: readonly string[],
+  stdio: Descriptors,
+  options: { env: Environment; cwd?: string },
+): Bun.Subprocess {
+  const [name, ...words] = programWords();
+  return Bun.spawn([file, ...words, ...args], {
+    argv0: name!,
+    stdio: [...stdio] as [number, number, number],
+    detached: true,
+    ...options,
   });
-  close(other);
-  if (pipe !== undefined) close(pipe.writer);
-  meanwhile?.({ pid: child.pid, channel, errors: pipe?.reader });
-  send(channel, variables);
-  const ready = awaitReady(channel, pipe?.reader);
-  if (ready !== undefined) return { ready, pid: child.pid };
-  const exitCode = await child.exited;
-  if (pipe !== undefined) while (passOn(pipe.reader));
-  return exitCode ?? KILLED;
 }
 
 /** Runs a step that takes descriptors or a process. Throws UserError. */
@@ -106,46 +133,4 @@ export function orRefuse<T>(step: () => T): T {
 
 function withoutKeys(environment: Environment): Environment {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !KEY_VARIABLES.includes(name)));
-}
-
-/** Waits if it is more than the socket holds. What was sent is wiped: it may have the key in it. */
-function send(channel: number, variables: readonly string[]): void {
-  const block = Buffer.from(variables.map((variable) => `${variable}\0`).join(""), "latin1");
-  try {
-    for (let sent = 0; sent < block.length; sent += CHUNK_BYTES)
-      writeAll(channel, block.subarray(sent, sent + CHUNK_BYTES));
-    endSending(channel);
-  } catch {
-    // It is gone: its exit code says so.
-  }
-  block.fill(0);
-}
-
-/** The proxy's first message; undefined if it ends before. Meanwhile its standard error is passed on. Blocks: nothing else is to be done. */
-function awaitReady(channel: number, errors: number | undefined): Ready | undefined {
-  const open = errors === undefined ? [channel] : [channel, errors];
-  for (;;) {
-    const readable = waitForAny(open);
-    // Standard error first: what it said before the message goes on before COMMAND starts.
-    if (errors !== undefined && readable.includes(errors)) {
-      if (!passOn(errors)) open.length = 1;
-      continue;
-    }
-    if (!readable.includes(channel)) continue;
-    const space = Buffer.alloc(MAX_MESSAGE_BYTES);
-    const count = readOrEnd(channel, space);
-    return count === 0 ? undefined : (JSON.parse(space.toString("utf8", 0, count)) as Ready);
-  }
-}
-
-/** Copies what there is to standard error. Returns whether there can be more. */
-function passOn(errors: number): boolean {
-  const space = Buffer.alloc(CHUNK_BYTES);
-  const count = readOrEnd(errors, space);
-  try {
-    writeAll(STANDARD_ERROR, space.subarray(0, count));
-  } catch {
-    // Nobody reads it.
-  }
-  return count > 0;
 }

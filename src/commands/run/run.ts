@@ -3,24 +3,23 @@
 //
 // The key goes past this process: in the standard input that the proxy inherits, or in a file that the proxy opens. Which variables of the
 // environment have the key in them, the proxy says, because only it can know.
+//
+// Two threads share the work. The first one starts the proxy, which is born with that thread's restrictions; so the second one, which was made
+// before it had any, becomes COMMAND (successor.ts).
 
 import { isTerminal, makePipe } from "../../../native/files/descriptors.ts";
-import { close, writeAll } from "../../../native/files/files.ts";
-import { openProcess, readableEnvironmentsAbove, startBlocks } from "../../../native/process/others.ts";
-import { makeUndumpable, parentPid } from "../../../native/process/process.ts";
+import { close } from "../../../native/files/files.ts";
+import { openProcess, startBlocks } from "../../../native/process/others.ts";
+import { makeUndumpable, parentPid, signalAtParentsEnd } from "../../../native/process/process.ts";
 import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
-import { basename, NO_TEXT } from "../../base/paths.ts";
 import * as terminal from "../../base/terminal.ts";
 import type { Environment } from "../../input/environment.ts";
 import type { Options } from "../../input/options.ts";
-import { clientEnvironment, valueOf } from "./client-environment.ts";
-import { isShim, makeShim, providerFlags, shellFlags, shimPath } from "./codex.ts";
-import { executeCommand, findCommand, giveTerminalAsInput, inheritedDescriptors } from "./command.ts";
-import { launch, orRefuse, spawnSelf, type Started } from "./launch.ts";
-
-const STANDARD_ERROR = 2;
-const CODEX = "codex";
-const COMMAND_STARTS = Buffer.from("!");
+import { valueOf } from "./client-environment.ts";
+import { isShim, shellFlags } from "./codex.ts";
+import { findCommand, inheritedDescriptors } from "./command.ts";
+import { hear, type Reply, say } from "./inheritance.ts";
+import { orRefuse, startProxy } from "./launch.ts";
 
 type Run = {
   options: Options;
@@ -35,12 +34,13 @@ type Run = {
 export async function run({ options: given, environment, words, shim }: Run): Promise<ExitCode> {
   // The key's pipe is standard input, and the caller's environment may have the key: other processes of this user could take both.
   makeUndumpable();
-  const callers = { parent: parentPid(), inherited: inheritedDescriptors() };
+  const callers = {
+    parent: parentPid(),
+    signalAtItsEnd: signalAtParentsEnd(),
+    inherited: inheritedDescriptors(),
+  };
   const { args, variables } = startBlocks();
-  const command = args.slice(-words);
-  const path = valueOf(variables, "PATH");
-  const name = command[0]!;
-  const file = findCommand(name, path, isShim);
+  const file = findCommand(args.at(-words)!, valueOf(variables, "PATH"), isShim);
   if (given.keyFile === undefined && isTerminal(0))
     throw new UserError("standard input is a terminal, and a key must not be typed", undefined, [
       "pipe the key in: printenv OPENAI_API_KEY | responses-api-proxy run -- COMMAND",
@@ -54,63 +54,50 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
     // What is said while COMMAND draws on the terminal is kept, and told at the end: only what is wrong.
     logLevel: given.logLevel === "info" && given.logFile === undefined ? "warn" : given.logLevel,
   };
-  const directory = shim && hasCodex(path) ? shimPath(asText(valueOf(variables, "TMPDIR"))) : undefined;
-  let isShimmed = false;
-  let watcher: number;
-  const meanwhile = (started: Started): void => {
-    watcher = leaveWatcher(started, options, { own, shim: directory });
-    isShimmed = directory !== undefined && isMade(directory);
-  };
-  // Root reads the key anyway.
-  const above = process.getuid!() === 0 ? [] : readableEnvironmentsAbove();
-  const searched = [...variables, ...above.flat()];
-  const launched = await launch({ starter: "run", options, environment, variables: searched, meanwhile });
-  if (typeof launched === "number") return launched as ExitCode;
-  const { port, token } = launched.ready as { port: number; token: string };
-  // What is in this environment, the process that started this one has, too, if not where it was born.
-  if (above.length > 0 && launched.ready.withKey.length > 0) warnOfCaller();
-  const clientVariables = clientEnvironment(variables, launched.ready, {
-    port,
-    token,
-    path: isShimmed ? Buffer.from(directory!).toString("latin1") : undefined,
+  const successor = makeSuccessor();
+  const { pid, channel, errors, exitCode } = startProxy("run", options, environment);
+  const { logLevel, logJson, keyFile } = given;
+  say(successor.writer, {
+    proxy: { pid, channel, errors },
+    command: { file, words, callers, own, shim, isInputFree: keyFile === undefined },
+    style: { logLevel, logJson },
   });
-  if (given.keyFile === undefined) giveTerminalAsInput();
-  // The shim is for the calls that COMMAND makes.
-  if (shim && basename(name) === CODEX) command.splice(1, 0, ...providerFlags(port));
-  writeAll(watcher!, COMMAND_STARTS);
-  executeCommand(file, command, clientVariables, callers);
+  // Here COMMAND takes the process over.
+  const failed = (hear(successor.reader) as Reply).exitCode;
+  return failed ?? (await exitCode());
 }
 
-function warnOfCaller(): void {
-  terminal.warning("COMMAND can read the key: the process that started run has it in its environment", [
-    "pipe it in from where COMMAND cannot read it, such as a password manager; or have root start the proxy, with --user",
-  ]);
-}
+/** As pairs: what both threads open until there is a proxy. */
+const DESCRIPTORS_NEEDED = 10;
 
-/** Text of what was bytes in latin1; undefined if it is none, or there was nothing. */
-function asText(latin1: string | undefined): string | undefined {
-  if (latin1 === undefined) return undefined;
-  const text = Buffer.from(latin1, "latin1").toString();
-  return text.includes(NO_TEXT) ? undefined : text;
-}
-
-function hasCodex(path: string | undefined): boolean {
+/** Makes the second thread. Returns the descriptors to tell it and to hear it. Throws UserError. */
+function makeSuccessor(): { writer: number; reader: number } {
+  const [there, back] = orRefuse(() => {
+    reserveDescriptors();
+    return [makePipe(), makePipe()] as const;
+  });
   try {
-    findCommand(CODEX, path, isShim);
-    return true;
+    const argv = [String(there.reader), String(back.writer)];
+    new Worker(Bun.main, { smol: true, argv });
   } catch {
-    return false;
+    throw new UserError("cannot start another thread", undefined, [
+      "raise the limit on processes: ulimit -u",
+    ]);
   }
+  return { writer: there.writer, reader: back.reader };
 }
 
-function isMade(directory: string): boolean {
-  const cause = makeShim(directory);
-  if (cause === undefined) return true;
-  terminal.warning(
-    `codex does not use the proxy by itself: its shim '${directory}' cannot be made (${cause})`,
-    ["set TMPDIR to a directory where nobody else can write, or give codex the lines of run --print-env"],
-  );
-  return false;
+/** The thread's runtime ends the program without a word if it gets too few descriptors (Bun 1.4.5). Throws SystemCallError. */
+function reserveDescriptors(): void {
+  const pipes: ReturnType<typeof makePipe>[] = [];
+  try {
+    while (pipes.length < DESCRIPTORS_NEEDED) pipes.push(makePipe());
+  } finally {
+    for (const { reader, writer } of pipes) {
+      close(reader);
+      close(writer);
+    }
+  }
 }
 
 /** A pidfd of this process, for the watcher. Throws UserError. */
@@ -122,28 +109,6 @@ function openOwnProcess(): number {
       "pidfd_open(2) is required: Linux 5.3, and a container must allow it; --background starts a proxy without it",
     ]);
   }
-}
-
-/**
- * It takes over the socket and the standard error of the proxy when this process has become COMMAND, or ended: then the writing end of a pipe is
- * closed that only this process has. Returns that end, to be told that COMMAND starts.
- */
-function leaveWatcher(
-  { channel, errors, pid }: Started,
-  options: Options,
-  { own, shim }: { own: number; shim: string | undefined },
-): number {
-  const words = ["watch", ...(options.logJson ? ["--log-json"] : [])];
-  return orRefuse(() => {
-    const start = makePipe();
-    spawnSelf(
-      [...words, ...(shim === undefined ? [] : [`--shim=${shim}`])],
-      ["ignore", "ignore", STANDARD_ERROR, channel, errors!, own, openProcess(pid), start.reader],
-      {},
-    );
-    close(start.reader);
-    return start.writer;
-  });
 }
 
 /** `run --print-env`: what COMMAND gets, and what programs need that do not look there. */
