@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "cb901d49b63567b9953d6455c5371faa38585a6e8ac9def51e14798c8b2a4c13",
-  "linux-x64-musl": "52b370b679daa905acac99a9d8d49e933589b181fdfbb751183d5964cf0d4a04",
-  "linux-arm64": "84143b7679ce65359b1a4650673904ad852601246205f0be26d17d0a629d7d26",
-  "linux-arm64-musl": "517f46d8ce454abd3d7dae4db08cf6263cbf0401dbcc7ccf847c2a07ce9c94da",
+  "linux-x64": "cfd9786bd053bc681735950b2b31d3f9a07de5e6bdfdc6008ea5a931dd191bb6",
+  "linux-x64-musl": "ebd78dd730f8b8e6fafe68ebf669f737dd921dcb8b3499cc8ce598affeaea8f7",
+  "linux-arm64": "fb858803a1b3d948945c5a5c4970f0f1780501a86a26852c7683c78544187ba0",
+  "linux-arm64-musl": "49dc331c84306d58dc894f035b00e92e9a46b7c066491b638ab612ef61c19fbb",
 };
 
 // packaging/action/release.ts

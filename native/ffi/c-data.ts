@@ -4,7 +4,8 @@
 
 import { ptr } from "./libc.ts";
 
-const MIN_PINNED_BYTES = 1024;
+/** The engine moves the bytes of smaller arrays, and leaves the old ones (docs/bun.md). */
+export const MIN_PINNED_BYTES = 1024;
 
 /** How text becomes bytes: UTF-8, or latin1 for text that was bytes before. */
 export type Encoding = "utf8" | "latin1";

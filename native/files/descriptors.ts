@@ -1,6 +1,6 @@
 // File descriptors without the runtime's streams: unbuffered reads, dup2, close-on-exec, poll.
 
-import { struct } from "../ffi/c-data.ts";
+import { MIN_PINNED_BYTES, struct } from "../ffi/c-data.ts";
 import { check, EAGAIN, EINTR, errno, libc, SystemCallError } from "../ffi/libc.ts";
 import { syscallNumber } from "../ffi/syscalls.ts";
 import { close, O_CLOEXEC, O_RDWR, open, statusOf } from "./files.ts";
@@ -13,6 +13,7 @@ const NULL_DEVICE = "1:3";
 const POLLIN = 1;
 const POLLOUT = 4;
 const CLOSE_RANGE_CLOEXEC = 4n;
+const PIECE_BYTES = 65_536;
 
 /**
  * Calls read(2) once, directly into `space`. Returns the number of bytes, 0 at the end of input. Waits for
@@ -36,6 +37,21 @@ export function readOrEnd(fd: number, space: Uint8Array): number {
     if (error instanceof SystemCallError) return 0;
     throw error;
   }
+}
+
+/** Reads up to the end, or to what counts as one (`readOrEnd`). Returns bytes that are in no other place: what they were read into is wiped. */
+export function readToEnd(fd: number): Buffer {
+  const pieces: Buffer[] = [];
+  for (;;) {
+    const piece = Buffer.alloc(PIECE_BYTES);
+    const count = readOrEnd(fd, piece);
+    if (count === 0) break;
+    pieces.push(piece.subarray(0, count));
+  }
+  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  const all = Buffer.concat(pieces, Math.max(length, MIN_PINNED_BYTES)).subarray(0, length);
+  for (const piece of pieces) piece.fill(0);
+  return all;
 }
 
 /** Returns whether `fd` is a terminal (isatty(3)). Without node:tty, which is slow to load. */

@@ -46,7 +46,8 @@ export type NextStart = Readonly<{
 
 /**
  * The steps of the first start that hold for the calling thread and for what it executes: restrictions that survive execve are applied here, so
- * that they hold for every thread of the next process. Throws UserError.
+ * that they hold for every thread of the next process. Not the thread's alone, but the process's, are: not dumpable, the umask, the limit on open
+ * files, and which descriptors execve closes. Throws UserError.
  */
 export function restrictThread(words: readonly string[], given: Options, caller: Environment): NextStart {
   // First, so that an end of the parent meanwhile is seen.

@@ -1,7 +1,7 @@
 // Tells the process that started this one, `run` or a start with --background, that connections are accepted, and in the end what was. Descriptor 1 is
 // a socket to it: it sends its environment, then gets two messages, a JSON object each.
 
-import { readOrEnd, replaceByNullDevice } from "../../native/files/descriptors.ts";
+import { readToEnd, replaceByNullDevice } from "../../native/files/descriptors.ts";
 import { writeAll } from "../../native/files/files.ts";
 import { isOfPair } from "../../native/sockets/pair.ts";
 import { EXIT, UserError } from "../base/errors.ts";
@@ -10,8 +10,6 @@ import type { Environment } from "../input/environment.ts";
 import { type Ended, type Ready, STARTER } from "../input/starter.ts";
 
 const CHANNEL = 1;
-const CHUNK_BYTES = 65_536;
-const MIN_PINNED_BYTES = 1024;
 
 export class Starter {
   private constructor(
@@ -38,7 +36,7 @@ export class Starter {
     token: string | undefined,
     entriesWithKey: (environment: Buffer) => number[],
   ): void {
-    const environment = readToEnd();
+    const environment = readToEnd(CHANNEL);
     const withKey = entriesWithKey(environment);
     environment.fill(0);
     const ready: Ready = { port, socket, token, withKey };
@@ -59,20 +57,4 @@ export class Starter {
       // Nobody is left to be told.
     }
   }
-}
-
-/** Reads everything that the starter sends. The pieces are wiped. */
-function readToEnd(): Buffer {
-  const pieces: Buffer[] = [];
-  for (;;) {
-    const piece = Buffer.alloc(CHUNK_BYTES);
-    const count = readOrEnd(CHANNEL, piece);
-    if (count === 0) break;
-    pieces.push(piece.subarray(0, count));
-  }
-  const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  // Not smaller: a view of a small array moves its bytes and leaves the old ones (docs/bun.md).
-  const all = Buffer.concat(pieces, Math.max(length, MIN_PINNED_BYTES)).subarray(0, length);
-  for (const piece of pieces) piece.fill(0);
-  return all;
 }

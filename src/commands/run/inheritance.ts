@@ -1,14 +1,12 @@
 // What the two threads of `run` say to each other, through two pipes: a JSON text each, to the pipe's end. Not by messages: the first thread would have
 // to let the runtime's event loop turn, which lets in the signals that the caller has blocked, and reaps the proxy before the second one knows it.
 
-import { readInto } from "../../../native/files/descriptors.ts";
+import { readToEnd } from "../../../native/files/descriptors.ts";
 import { close, writeAll } from "../../../native/files/files.ts";
 import type { ExitCode } from "../../base/errors.ts";
 import type { Style } from "../../base/terminal.ts";
 import type { Callers } from "./command.ts";
 import type { Proxy } from "./launch.ts";
-
-const CHUNK_BYTES = 16_384;
 
 /** What the first thread hands over. */
 export type Inheritance = Readonly<{
@@ -39,13 +37,7 @@ export function say(fd: number, said: Inheritance | Reply): void {
 
 /** Waits for what the other thread says. Reads to the end of the pipe, and closes it. */
 export function hear(fd: number): unknown {
-  const pieces: Buffer[] = [];
-  for (;;) {
-    const piece = Buffer.alloc(CHUNK_BYTES);
-    const count = readInto(fd, piece);
-    if (count === 0) break;
-    pieces.push(piece.subarray(0, count));
-  }
+  const said = readToEnd(fd).toString();
   close(fd);
-  return JSON.parse(Buffer.concat(pieces).toString());
+  return JSON.parse(said);
 }

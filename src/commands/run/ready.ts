@@ -1,5 +1,6 @@
 // What is said between a process that starts a proxy and that proxy, until the proxy accepts connections.
 
+import { MIN_PINNED_BYTES } from "../../../native/ffi/c-data.ts";
 import { readOrEnd, waitForAny } from "../../../native/files/descriptors.ts";
 import { writeAll } from "../../../native/files/files.ts";
 import { endSending, lengthOfNext } from "../../../native/sockets/pair.ts";
@@ -8,8 +9,6 @@ import type { Proxy } from "./launch.ts";
 
 const STANDARD_ERROR = 2;
 const CHUNK_BYTES = 65_536;
-/** Smaller ones are moved in memory (docs/bun.md). */
-const MIN_BLOCK_BYTES = 1024;
 
 /** Sends `NAME=value` each, in latin1, those that the proxy is to look for the key in. Waits if it is more than the socket holds. What was sent is wiped: it may have the key in it. */
 export function send(channel: number, variables: readonly string[]): void {
@@ -36,7 +35,7 @@ export function awaitReady({ channel, errors }: Pick<Proxy, "channel" | "errors"
     }
     if (!readable.includes(channel)) continue;
     // Not a block for the longest message that there can be: its allocation makes the runtime collect garbage, just before COMMAND starts.
-    const space = Buffer.alloc(Math.max(lengthOfNext(channel), MIN_BLOCK_BYTES));
+    const space = Buffer.alloc(Math.max(lengthOfNext(channel), MIN_PINNED_BYTES));
     const count = readOrEnd(channel, space);
     return count === 0 ? undefined : (JSON.parse(space.toString("utf8", 0, count)) as Ready);
   }
