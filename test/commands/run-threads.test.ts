@@ -144,6 +144,7 @@ describe("COMMAND is not restricted", () => {
   const WHO: [who: string, launcher: string[]][] = [
     ["an ordinary user's", as(ORDINARY)],
     ["one with another umask", ["sh", "-c", 'umask 027; exec "$0" "$@"']],
+    ["one with a lower limit on open files", ["sh", "-c", 'ulimit -Sn 256; "$0" "$@"; exit $?']],
     // The kernel keeps them for the thread that becomes COMMAND, or for the process.
     ["one with signals that are blocked, two of which have come", BLOCKED],
     ["one that wants a signal when its parent ends", ["setpriv", "--pdeathsig", "TERM"]],
