@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "cfd9786bd053bc681735950b2b31d3f9a07de5e6bdfdc6008ea5a931dd191bb6",
-  "linux-x64-musl": "ebd78dd730f8b8e6fafe68ebf669f737dd921dcb8b3499cc8ce598affeaea8f7",
-  "linux-arm64": "fb858803a1b3d948945c5a5c4970f0f1780501a86a26852c7683c78544187ba0",
-  "linux-arm64-musl": "49dc331c84306d58dc894f035b00e92e9a46b7c066491b638ab612ef61c19fbb",
+  "linux-x64": "b4e16eeacb7c0fcb68a75b13cf7440f153174445364f6a76f961ddba1198b6f9",
+  "linux-x64-musl": "fb5de03a3587c0d049c5dbc91220ece2e90df432b260f975c1530269a7d8e969",
+  "linux-arm64": "0ab70024736532d6207137b654f4c7153beb5f63cea708c1b229ab140eacf2d8",
+  "linux-arm64-musl": "04c6aa947e88ebd25f4d6e2bba5ef9f227ca8947a5f424157a3f754e114f2f9e",
 };
 
 // packaging/action/release.ts

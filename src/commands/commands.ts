@@ -22,8 +22,8 @@ export async function runCommand(
   environment: Environment,
 ): Promise<ExitCode> {
   const { own, words } = command === "run" ? splitCommand(rawArguments) : { own: rawArguments, words: 0 };
-  if (own.some((word) => word === "--help" || word === "-h")) {
-    readCommandFlags(command, own);
+  const given = readCommandFlags(command, own);
+  if (given.help) {
     terminal.output(await commandUsage(command));
     return EXIT.clean;
   }
