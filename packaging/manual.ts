@@ -4,7 +4,7 @@ import type { ArgDef } from "citty";
 
 import { EXIT } from "../src/base/errors.ts";
 import { name as PROGRAM, version } from "../src/base/version.ts";
-import { type CommandName, COMMANDS, FLAGS, PUBLIC_COMMANDS } from "../src/input/flags.ts";
+import { type CommandName, COMMANDS, FLAGS, publicCommands } from "../src/input/flags.ts";
 
 type PublicCommand = Exclude<CommandName, "watch">;
 
@@ -115,7 +115,7 @@ export function manualPage(): string {
     ".SH DESCRIPTION",
     ...paragraphs(DESCRIPTION),
     ".SH COMMANDS",
-    ...PUBLIC_COMMANDS.flatMap((command) => commandLines(command as PublicCommand)),
+    ...publicCommands().flatMap((command) => commandLines(command as PublicCommand)),
     ".SH OPTIONS",
     ...Object.entries(FLAGS).flatMap(([flag, arg]) => optionLines(flag, arg)),
     ".SH EXIT STATUS",

@@ -3,7 +3,7 @@
 import type { ArgDef } from "citty";
 
 export { name as PROGRAM } from "../../src/base/version.ts";
-import { COMMANDS, FLAGS, PUBLIC_COMMANDS } from "../../src/input/flags.ts";
+import { COMMANDS, FLAGS, publicCommands } from "../../src/input/flags.ts";
 
 /** What a value is chosen from. */
 export type Kind = "file" | "directory" | "user" | "group" | "level" | "anything";
@@ -57,11 +57,11 @@ function commandOf(name: string, description: string, args: Record<string, ArgDe
 
 /** The program without a subcommand. */
 export const START = commandOf("", "", FLAGS);
-export const SUBCOMMANDS = PUBLIC_COMMANDS.map((name) =>
+export const SUBCOMMANDS = publicCommands().map((name) =>
   commandOf(name, COMMANDS[name].description, COMMANDS[name].args),
 );
 export const ALL = [START, ...SUBCOMMANDS];
 /** The subcommand that is followed by `--` and another command. */
 export const RUN = "run";
 
-export const NAMES = PUBLIC_COMMANDS.join("|");
+export const NAMES = publicCommands().join("|");

@@ -86,7 +86,7 @@ export function debug(text: string, fields: Fields): void {
 
 /** News that a person waits for. */
 export function info(text: string, fields: Fields = {}): void {
-  log().info(text, fields);
+  if (shows("info")) log().info(text, fields);
 }
 
 /** Something that is not as it should be and no reason to stop, with what the person can do about it. */

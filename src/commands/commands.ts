@@ -5,9 +5,9 @@ import { findUser } from "../../native/process/credentials.ts";
 import { isMappedUser } from "../../native/process/namespace.ts";
 import { EXIT, type ExitCode } from "../base/errors.ts";
 import * as terminal from "../base/terminal.ts";
-import { quote, readCommandFlags, splitCommand, usageError } from "../input/arguments.ts";
+import { type Given, quote, readCommandFlags, splitCommand, usageError } from "../input/arguments.ts";
 import type { Environment } from "../input/environment.ts";
-import type { CommandName } from "../input/flags.ts";
+import type { CommandName, COMMANDS } from "../input/flags.ts";
 import { optionsFrom } from "../input/options.ts";
 import { commandUsage } from "../input/usage.ts";
 import { parseDuration, parsePort, parseSocket } from "../input/values.ts";
@@ -16,8 +16,8 @@ const DEFAULT_MAX = "30s";
 const MOST_HOURS = 24;
 
 /** Runs a subcommand and returns its exit code. Throws UserError. */
-export async function runCommand(
-  command: CommandName,
+export async function runCommand<Name extends CommandName>(
+  command: Name,
   rawArguments: readonly string[],
   environment: Environment,
 ): Promise<ExitCode> {
@@ -27,39 +27,35 @@ export async function runCommand(
     terminal.output(await commandUsage(command));
     return EXIT.clean;
   }
-  return RUN[command](own, environment, words);
+  return RUN[command](given, environment, words);
 }
 
-type Run = (
-  rawArguments: readonly string[],
+type Run<Name extends CommandName> = (
+  given: Given<(typeof COMMANDS)[Name]["args"]>,
   environment: Environment,
   /** Of run's COMMAND, which stand behind the arguments. */
   words: number,
 ) => Promise<ExitCode>;
 
-const RUN: Record<CommandName, Run> = {
-  run: async (rawArguments, environment, words) => {
-    const { "no-shim": noShim, "print-env": printEnv, ...given } = readCommandFlags("run", rawArguments);
+const RUN: { [Name in CommandName]: Run<Name> } = {
+  run: async ({ "no-shim": noShim, "print-env": printEnv, ...given }, environment, words) => {
     const { printEnvironment, run } = await import("./run/run.ts");
     if (printEnv) return printEnvironment();
     const options = optionsFrom(given);
     terminal.setStyle(options);
     return await run({ options, environment, words, shim: noShim !== true });
   },
-  watch: async (rawArguments) => {
-    const given = readCommandFlags("watch", rawArguments);
+  watch: async (given) => {
     const { watch } = await import("./run/watch.ts");
     terminal.setStyle({ logLevel: "info", logJson: given["log-json"] === true });
     return watch(given.shim);
   },
-  doctor: async (rawArguments, environment) => {
-    const { json, ...given } = readCommandFlags("doctor", rawArguments);
+  doctor: async ({ json, ...given }, environment) => {
     const options = optionsFrom(given);
     const { doctor } = await import("./doctor/doctor.ts");
     return await doctor(options, json === true, environment);
   },
-  connect: async (rawArguments) => {
-    const given = readCommandFlags("connect", rawArguments);
+  connect: async (given) => {
     const path = parseSocket("socket", given.socket);
     if (path === undefined)
       throw usageError("connect needs the proxy's socket", ["responses-api-proxy connect --socket PATH"]);
@@ -67,14 +63,12 @@ const RUN: Record<CommandName, Run> = {
     const { connect } = await import("./connect.ts");
     return await connect(path, port);
   },
-  status: async (rawArguments) => {
-    const given = readCommandFlags("status", rawArguments);
+  status: async (given) => {
     const file = requireServerInfo("status", given["server-info"]);
     const { status } = await import("./status.ts");
     return await status(file, { json: given.json === true, ofUser: uidOf(given["of-user"]) });
   },
-  wait: async (rawArguments) => {
-    const given = readCommandFlags("wait", rawArguments);
+  wait: async (given) => {
     const file = requireServerInfo("wait", given["server-info"]);
     const maxMs = parseDuration("max", given.max ?? DEFAULT_MAX, MOST_HOURS);
     const { wait } = await import("./wait.ts");

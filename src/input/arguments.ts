@@ -3,7 +3,7 @@
 import { EXIT, ID_TOKEN_PERMISSION, PIPE_IT_IN, UserError } from "../base/errors.ts";
 import { NO_TEXT } from "../base/paths.ts";
 import { fromElsewhere, isKeyFlag, nearest } from "./advice/nearest.ts";
-import { type CommandName, COMMANDS, FLAGS, isCommand, PUBLIC_COMMANDS, REPEATABLE } from "./flags.ts";
+import { type CommandName, COMMANDS, FLAGS, isCommand, publicCommands, REPEATABLE } from "./flags.ts";
 
 export type Flag = keyof typeof FLAGS;
 
@@ -140,7 +140,7 @@ function unexpectedWord(word: string): UserError {
   if (isKeyLike(word)) return keyAsArgument();
   const message = `unexpected argument ${quote(word)}`;
   if (isCommand(word)) return usageError(message, [`a subcommand goes first: responses-api-proxy ${word} …`]);
-  return unknown(message, fromElsewhere(word), nearest(word, PUBLIC_COMMANDS));
+  return unknown(message, fromElsewhere(word), nearest(word, publicCommands()));
 }
 
 /** A known meaning of the word goes before a similar word. */

@@ -171,7 +171,8 @@ export const COMMANDS = {
 export type CommandName = keyof typeof COMMANDS;
 
 /** The subcommands that a person calls. */
-export const PUBLIC_COMMANDS = (Object.keys(COMMANDS) as CommandName[]).filter((name) => name !== "watch");
+export const publicCommands = (): CommandName[] =>
+  (Object.keys(COMMANDS) as CommandName[]).filter((name) => name !== "watch");
 
 export function isCommand(word: string | undefined): word is CommandName {
   return word !== undefined && Object.hasOwn(COMMANDS, word);

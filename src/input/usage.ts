@@ -5,7 +5,7 @@ import type { ArgsDef } from "citty";
 import { BUILT_FOR } from "../../native/ffi/architecture.ts";
 import { description } from "../../package.json" with { type: "json" };
 import { name, version } from "../base/version.ts";
-import { type CommandName, COMMANDS, FLAGS, PUBLIC_COMMANDS } from "./flags.ts";
+import { type CommandName, COMMANDS, FLAGS, publicCommands } from "./flags.ts";
 
 /** The text of `<command> --help`, without colours. */
 export async function commandUsage(command: CommandName): Promise<string> {
@@ -20,7 +20,7 @@ export async function usage(): Promise<string> {
   // Imported lazily: each start of the proxy starts the program twice and needs no help text.
   const { defineCommand, renderUsage } = await import("citty");
   const subCommands = Object.fromEntries(
-    PUBLIC_COMMANDS.map((command) => {
+    publicCommands().map((command) => {
       const { description: sentence, args } = COMMANDS[command];
       return [
         command,
@@ -29,7 +29,7 @@ export async function usage(): Promise<string> {
     }),
   );
   const command = defineCommand({ meta: { name, version, description }, args: FLAGS, subCommands });
-  const names = PUBLIC_COMMANDS.join("|");
+  const names = publicCommands().join("|");
   return [
     // citty shows a subcommand as if one had to be given.
     plain(await renderUsage(command)).replace(` ${names}`, `\n      ${name} ${names} …`),

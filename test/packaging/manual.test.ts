@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { manualPage } from "../../packaging/manual.ts";
 import { EXIT } from "../../src/base/errors.ts";
 import { KEPT } from "../../src/input/environment.ts";
-import { COMMANDS, FLAGS, PUBLIC_COMMANDS } from "../../src/input/flags.ts";
+import { COMMANDS, FLAGS, publicCommands } from "../../src/input/flags.ts";
 import { PARENT, STARTER } from "../../src/input/starter.ts";
 import { lacks } from "../harness/needs.ts";
 import { runProgram, temporaryDirectory } from "../harness/program.ts";
@@ -57,7 +57,7 @@ describe.skipIf(lacks("man"))("the manual page (needs man)", () => {
   test("names every command and flag, with its sentence", async () => {
     const { stdout } = await shown(manualPage());
     const [commands, options] = [section(stdout, "COMMANDS"), section(stdout, "OPTIONS")];
-    for (const command of PUBLIC_COMMANDS) {
+    for (const command of publicCommands()) {
       expect(
         section(stdout, "SYNOPSIS").some((line) => line.startsWith(`responses-api-proxy ${command} `)),
       ).toBe(true);
