@@ -3,7 +3,7 @@
 import { bytesOf, type Case } from "./cases.ts";
 import { AUTHORIZATION, Child, hasKey } from "./child.ts";
 import { answerWith, HEAD, Honest, MUST_MS } from "./honest.ts";
-import { type Message, show } from "./http.ts";
+import { type Message, show, valuesOf } from "./http.ts";
 import {
   faultsOfOwn,
   faultsOfPassedOn,
@@ -32,6 +32,8 @@ export class Lane {
   #reached: { request: Message; arrival: Arrival; token: string }[] = [];
   #answering: (arrival: Arrival, token: string) => void = () => {};
   #answersEarly = false;
+  /** The id that this case's request has; undefined if its requests are mutated bytes. */
+  #id: string | undefined;
 
   private constructor() {
     this.#upstream = new StrictUpstream({
@@ -84,6 +86,7 @@ export class Lane {
   /** Sends mutated bytes as a client; the upstream answers each request with a token of its own. */
   async #runRequest(it: Case): Promise<void> {
     this.#answersEarly = false;
+    this.#id = undefined;
     this.#answering = (arrival, token) => arrival.send(answerWith(token));
     const { wanted, rest } = readRequests(bytesOf(it));
     const client = await Client.open(this.#port);
@@ -128,6 +131,7 @@ export class Lane {
       readAnswers(client.received, client.isClosed).final.some((answer) => answer.isWhole);
     const written = Promise.withResolvers<Arrival | undefined>();
     this.#answersEarly = it.kind === "early";
+    this.#id = crypto.randomUUID();
     let isTaken = false;
     this.#answering = async (arrival) => {
       if (isTaken) return;
@@ -142,7 +146,7 @@ export class Lane {
     };
     const body =
       it.kind === "early" ? "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n" : "Content-Length: 2\r\n\r\nhi";
-    client.send(`${HEAD}X-Case: 1\r\n${body}`);
+    client.send(`${HEAD}X-Case: ${this.#id}\r\n${body}`);
     const late = setTimeout(() => written.resolve(undefined), MUST_MS);
     const arrival = await written.promise;
     clearTimeout(late);
@@ -177,7 +181,7 @@ export class Lane {
   #head(request: Message, arrival: Arrival): void {
     const host = `127.0.0.1:${this.#upstream.port}`;
     this.#faults.push(...faultsOfRequest(request, AUTHORIZATION, host));
-    if (this.#honest.owns(request)) return;
+    if (this.#honest.owns(request) || this.#isLate(request)) return;
     const token = `tok-${crypto.randomUUID()}`;
     this.#reached.push({ request, arrival, token });
     if (this.#answersEarly) this.#answering(arrival, token);
@@ -188,9 +192,18 @@ export class Lane {
       this.#honest.answer(request, arrival);
       return;
     }
+    if (this.#isLate(request)) {
+      arrival.send(answerWith("late"));
+      return;
+    }
     const one = this.#reached.findLast((reached) => reached.arrival === arrival)!;
     one.request = request;
     if (!this.#answersEarly) this.#answering(arrival, one.token);
+  }
+
+  /** Whether an earlier case's client sent it, and left: on a busy machine it may come after that case. */
+  #isLate(request: Message): boolean {
+    return this.#id !== undefined && valuesOf(request, "x-case").join() !== this.#id;
   }
 }
 
