@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "b4e16eeacb7c0fcb68a75b13cf7440f153174445364f6a76f961ddba1198b6f9",
-  "linux-x64-musl": "fb5de03a3587c0d049c5dbc91220ece2e90df432b260f975c1530269a7d8e969",
-  "linux-arm64": "0ab70024736532d6207137b654f4c7153beb5f63cea708c1b229ab140eacf2d8",
-  "linux-arm64-musl": "04c6aa947e88ebd25f4d6e2bba5ef9f227ca8947a5f424157a3f754e114f2f9e",
+  "linux-x64": "99669627b384c69746f61f7409948cfe46b61462b019fdf8a48fd5a3ec1f3bc0",
+  "linux-x64-musl": "767465017f01e4de094e2c33803f62668576faf76116049acbc5c5e21dc52fc6",
+  "linux-arm64": "7869e24f1ec8cdc5c473da6afe666037d1c54398a0f2e56b3b210662f68d2ed8",
+  "linux-arm64-musl": "9181f7a4a4e50c007611aa223a58bd4a3e3a2c53b46c0f104b875be2ce2aa270",
 };
 
 // packaging/action/release.ts

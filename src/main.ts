@@ -33,13 +33,6 @@ function pointToHelp({ message, exitCode, hints }: UserError): UserError {
   return new UserError(message, exitCode, [...hints, `${program} --help shows all flags`]);
 }
 
-if (Bun.isMainThread) {
-  process.on("uncaughtException", (thrown) => process.exit(exitCodeOf(thrown)));
-  process.on("unhandledRejection", (thrown) => process.exit(exitCodeOf(thrown)));
-  process.exit(await main().catch(exitCodeOf));
-} else {
-  // The second thread of `run`.
-  terminal.recogniseJournal(process.env);
-  const { succeed } = await import("./commands/run/successor.ts");
-  succeed(process.argv.slice(2), exitCodeOf);
-}
+process.on("uncaughtException", (thrown) => process.exit(exitCodeOf(thrown)));
+process.on("unhandledRejection", (thrown) => process.exit(exitCodeOf(thrown)));
+process.exit(await main().catch(exitCodeOf));

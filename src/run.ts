@@ -1,7 +1,7 @@
 // A start of the proxy: options → first start → second start → secure, read the key, serve, tell where, wait, end.
 
 import { replaceByNullDevice } from "../native/files/descriptors.ts";
-import { parentPid } from "../native/process/process.ts";
+import { isDumpable, parentPid } from "../native/process/process.ts";
 import { EXIT, type ExitCode } from "./base/errors.ts";
 import * as terminal from "./base/terminal.ts";
 import { openDumpDirectory } from "./files/dump-directory.ts";
@@ -14,7 +14,7 @@ import type { Authorization } from "./key/authorization.ts";
 import { keyCredential } from "./key/credential.ts";
 import { readKeyFromStandardInput } from "./key/key.ts";
 import type { Renewal } from "./key/oidc/renewal.ts";
-import { isReexeced } from "./lockdown/reexec.ts";
+import { stageOf } from "./lockdown/reexec.ts";
 import { firstStart, refuseGaps, secondStart } from "./lockdown/starts.ts";
 import { Upstream } from "./proxy/upstream.ts";
 import type { Dump } from "./report/dump.ts";
@@ -43,13 +43,18 @@ export async function start(rawArguments: readonly string[], environment: Enviro
     const { startInBackground } = await import("./commands/background.ts");
     return await startInBackground(options, environment);
   }
-  if (!isReexeced(environment)) firstStart([], options, environment);
-  await run(options, environment);
+  const wasDumpable = isDumpable();
+  const checked = stageOf(environment) === "reexec" ? options : firstStart([], options, environment);
+  await run(checked, environment, { wasDumpable });
   return EXIT.clean;
 }
 
 /** The second start. */
-async function run(options: Options, environment: Environment): Promise<void> {
+async function run(
+  options: Options,
+  environment: Environment,
+  { wasDumpable }: { wasDumpable: boolean },
+): Promise<void> {
   // Before anything that takes time.
   ignoreUserSignal();
   const ending = endings();
@@ -59,7 +64,7 @@ async function run(options: Options, environment: Environment): Promise<void> {
     : undefined;
   const manager = new ServiceManager(environment);
   const starter = Starter.of(environment);
-  const { protections, keyPages, early } = secondStart(options, () => {
+  const { protections, keyPages, early } = secondStart(options, wasDumpable, () => {
     if (options.logFile !== undefined) terminal.logTo(openLogFile(options.logFile));
     return openEarly(options, { token: starter?.isRun === true });
   });

@@ -10,6 +10,11 @@ export function ownStatus(): Status {
   return readText("/proc/self/status");
 }
 
+/** Returns how many threads the process has. Throws SystemCallError. */
+export function threadCount(): number {
+  return Number(fieldOf(ownStatus(), "Threads"));
+}
+
 /** Returns the value of a field. Throws Error if there is no such field. */
 export function fieldOf(status: Status, name: string): string {
   const label = `\n${name}:\t`;

@@ -1,11 +1,10 @@
 // What others may do to the process, and what it may do: execve, dumpable, limits, privileges, tracer.
 
-import { cString, type Encoding, stringArray, struct } from "../ffi/c-data.ts";
+import { cString, type Encoding, stringArray } from "../ffi/c-data.ts";
 import { check, libc, ptr } from "../ffi/libc.ts";
 import { fieldOf, ownStatus, type Status } from "./proc-status.ts";
 
 const PR_SET_PDEATHSIG = 1;
-const PR_GET_PDEATHSIG = 2;
 const PR_GET_DUMPABLE = 3;
 const PR_SET_DUMPABLE = 4;
 const PR_SET_NAME = 15;
@@ -119,13 +118,6 @@ export function parentPid(): number {
  */
 export function askForSignalAtParentsEnd(signal: number): void {
   libc.prctl(PR_SET_PDEATHSIG, BigInt(signal), 0n, 0n, 0n);
-}
-
-/** Returns the signal that the kernel sends to this thread when the parent ends, 0 if none (PR_GET_PDEATHSIG). A new thread has none. */
-export function signalAtParentsEnd(): number {
-  const signal = struct();
-  libc.prctl(PR_GET_PDEATHSIG, BigInt(ptr(signal)), 0n, 0n, 0n);
-  return signal.readInt32LE();
 }
 
 /** Returns the pid of the process that traces this one, 0 if there is none, or if it is in an outer PID namespace (proc_pid_status(5)). */

@@ -64,7 +64,7 @@ export function landlockAbi(): number {
 
 /**
  * Restricts the calling thread, and every program that it executes, for good. Other threads stay
- * unrestricted, so call this before an execve, which ends them. Requires no_new_privs. Returns the ABI.
+ * unrestricted, so call this before an execve, which ends them, or while there is none. Requires no_new_privs. Returns the ABI.
  * Throws SystemCallError.
  */
 export function restrict(exceptions: Exceptions): number {

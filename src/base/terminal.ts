@@ -28,7 +28,7 @@ export const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** How much is said, and how: lines of text, or one JSON object a line. */
-export type Style = { logLevel: LogLevel; logJson: boolean };
+type Style = { logLevel: LogLevel; logJson: boolean };
 let style: Style = { logLevel: "info", logJson: false };
 
 const CONSOLA_LEVELS = {

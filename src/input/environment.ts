@@ -37,7 +37,7 @@ const FILES = ["SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"];
 /** Those that decide which host the upstream's connection trusts. */
 const TRUST = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", ...FILES];
 
-/** Set by the first start. Bun 1.4.5 reads these from the environment it was started with, and from nowhere else. */
+/** Set for the process that meets the key, by a first start or by `run` and --background. Bun 1.4.5 reads these from the environment it was started with, and from nowhere else. */
 const SETTINGS: Environment = {
   // The default is 256: the next event stream would wait for one of those to end.
   BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
@@ -45,26 +45,36 @@ const SETTINGS: Environment = {
   // Ten and fifty times the defaults: to compile what a start runs a few times delays it. Under load every function gets there.
   BUN_JSC_thresholdForJITAfterWarmUp: "5000",
   BUN_JSC_thresholdForJITSoon: "5000",
+  // The engine starts a thread that prepares memory, at 1 MB of heap. At 8 MB it comes after the sandbox: until then the proxy of `run` has one thread
+  // (lockdown/starts.ts).
+  BUN_JSC_warmUpMarkedBlockStartAfterBlocks: "512",
 };
 
-/** Marks the second start. It is believed only if everything else fits (`unexpectedVariables`). */
-const MARK = { RESPONSES_API_PROXY_STAGE: "reexec" } as const;
+/** How a process with a clean environment was started: `prepared` by `run` or --background, both starts still to come; `reexec` by a first start. */
+export type Stage = "prepared" | "reexec";
 
-/** The environment for the second start. */
-export function cleanEnvironment(caller: Environment): Environment {
-  const kept = Object.entries(caller).filter(([name, value]) => isKept(name) && value !== "");
-  const absolute = kept.map(([name, value]) => [name, FILES.includes(name) ? resolve(value) : value]);
-  return { ...Object.fromEntries(absolute), ...SETTINGS, ...MARK };
+/** Marks such a start. It is believed only if everything else fits (`unexpectedVariables`). */
+const STAGE = "RESPONSES_API_PROXY_STAGE";
+
+/** The environment for such a start. */
+export function cleanEnvironment(caller: Environment, stage: Stage): Environment {
+  const kept: Record<string, string> = {};
+  for (const name in caller) {
+    const value = caller[name]!;
+    if (isKept(name) && value !== "") kept[name] = FILES.includes(name) ? resolve(value) : value;
+  }
+  return { ...kept, ...SETTINGS, [STAGE]: stage };
 }
 
-/** Whether this environment claims to be the second start's. */
-export function isMarked(environment: Environment): boolean {
-  return environment["RESPONSES_API_PROXY_STAGE"] !== undefined;
+/** What this environment claims; undefined if it is a caller's. Any other value counts as `reexec`: `unexpectedVariables` then names the mark itself. */
+export function claimedStage({ [STAGE]: claimed }: Environment): Stage | undefined {
+  if (claimed === undefined) return undefined;
+  return claimed === "prepared" ? "prepared" : "reexec";
 }
 
-/** The names in a marked environment that `cleanEnvironment` would have dropped or changed; empty if all is well. */
-export function unexpectedVariables(environment: Environment): string[] {
-  const clean = cleanEnvironment(environment);
+/** The names in the environment of such a start that `cleanEnvironment` would have dropped or changed; empty if all is well. */
+export function unexpectedVariables(environment: Environment, stage: Stage): string[] {
+  const clean = cleanEnvironment(environment, stage);
   const names = new Set([...Object.keys(environment), ...Object.keys(clean)]);
   return [...names].filter((name) => environment[name] !== clean[name]);
 }

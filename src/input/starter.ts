@@ -2,7 +2,7 @@
 
 /** Set for the proxy: `run` or `background`. */
 export const STARTER = "RESPONSES_API_PROXY_STARTER";
-/** Set by the first start if --exit-with-parent is given: the parent's pid. */
+/** The parent's pid. Set by `run` and --background; else by the first start if --exit-with-parent is given. */
 export const PARENT = "RESPONSES_API_PROXY_PARENT";
 
 /** The first message from the proxy: connections are accepted. */

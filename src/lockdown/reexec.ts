@@ -4,18 +4,25 @@ import { EINVAL, ENOSYS, SystemCallError } from "../../native/ffi/libc.ts";
 import { copyImage, executeCopy } from "../../native/process/image.ts";
 import { execute } from "../../native/process/process.ts";
 import { causeOf, EXIT, UserError } from "../base/errors.ts";
-import { type Environment, isMarked, unexpectedVariables } from "../input/environment.ts";
+import { claimedStage, type Environment, type Stage, unexpectedVariables } from "../input/environment.ts";
+import { STARTER } from "../input/starter.ts";
 
-/** Whether this is the second start. Throws UserError if only the mark says so: then somebody else has set it. */
-export function isReexeced(environment: Environment): boolean {
-  if (!isMarked(environment)) return false;
-  const unexpected = unexpectedVariables(environment);
+/** What this start is; undefined if it is a caller's. Throws UserError if only the mark says so: then somebody else has set it. */
+export function stageOf(environment: Environment): Stage | undefined {
+  const stage = claimedStage(environment);
+  if (stage === undefined) return undefined;
+  const unexpected = unexpectedVariables(environment, stage);
   if (unexpected.length > 0) {
     throw new UserError(`not started with a clean environment: ${unexpected.join(", ")}`, EXIT.reexec, [
       "RESPONSES_API_PROXY_STAGE is internal: unset it",
     ]);
   }
-  return true;
+  return stage;
+}
+
+/** Whether `run` or --background claims to have prepared this process. Whether it is there, `Starter.of` sees later: descriptor 1 must be a socket to it. */
+export function isPrepared(environment: Environment): boolean {
+  return claimedStage(environment) === "prepared" && environment[STARTER] !== undefined;
 }
 
 /**

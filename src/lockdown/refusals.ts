@@ -9,7 +9,7 @@ import { EXIT, UserError } from "../base/errors.ts";
 /** The proxy's own, and ten exchanges at a time. */
 const MIN_DESCRIPTORS = 32;
 
-/** Raises the limit on open files to the hard limit, which the next process inherits. Throws UserError if that is too few to serve. */
+/** Raises the limit on open files to the hard limit, which an execve keeps. Throws UserError if that is too few to serve. */
 export function refuseFewDescriptors(): void {
   const { soft, hard } = raiseFileLimit();
   if (soft !== hard) throw new UserError("the limit on open files cannot be raised", EXIT.unprotected);

@@ -4,11 +4,10 @@
 import { closeInheritedOnExec, replaceBy } from "../../native/files/descriptors.ts";
 import { keepMemoryLockCapability } from "../../native/process/credentials.ts";
 import { SecretPages } from "../../native/process/memory.ts";
-import { ownStatus } from "../../native/process/proc-status.ts";
+import { ownStatus, threadCount } from "../../native/process/proc-status.ts";
 import {
   askForSignalAtParentsEnd,
   forbidNewPrivileges,
-  isDumpable,
   limitCoreDumps,
   makeUndumpable,
   parentPid,
@@ -29,32 +28,24 @@ import { checkFile, checkNamespace } from "./file.ts";
 import { checkKeySource } from "./key-source.ts";
 import { lockMemory } from "./memory-lock.ts";
 import type { Protection } from "./protections.ts";
-import { copyIfReadable, executeAgain, explainFailure } from "./reexec.ts";
+import { copyIfReadable, executeAgain, explainFailure, isPrepared } from "./reexec.ts";
 import { refuseFewDescriptors, refuseTracer, refuseWithoutNull } from "./refusals.ts";
 import { checkLandlock, installSyscallFilter, restrictAccess } from "./sandbox.ts";
 import { becomeOrRefuse, userOf, verifyUser, withNumbers } from "./user.ts";
 
-/** What the second start is executed with. */
-export type NextStart = Readonly<{
-  /** The descriptor of the program's copy, if there is one. */
-  image: number | undefined;
-  /** The key file, open, which is to become standard input; undefined if the key comes through that anyway. */
-  keyFile: number | undefined;
-  args: readonly string[];
-  environment: Environment;
-}>;
-
 /**
- * The steps of the first start that hold for the calling thread and for what it executes: restrictions that survive execve are applied here, so
- * that they hold for every thread of the next process. Not the thread's alone, but the process's, are: not dumpable, the umask, the limit on open
- * files, and which descriptors execve closes. Throws UserError.
+ * The first start: replaces the process by the second, with `words` before the options. Restrictions that survive execve are applied here, so that
+ * they hold for every thread of the next process. Throws UserError.
+ *
+ * Returns in one case: `run` or --background has prepared this process, with a clean environment and none of the caller's descriptors but the
+ * standard ones, and nothing is left that only an execve ends. Then the second start goes on with the options that are returned.
  */
-export function restrictThread(words: readonly string[], given: Options, caller: Environment): NextStart {
+export function firstStart(words: readonly string[], given: Options, caller: Environment): Options {
   // First, so that an end of the parent meanwhile is seen.
   const environment = given.exitWithParent
     ? { ...caller, [PARENT]: caller[PARENT] ?? parentOrRefuse() }
     : caller;
-  // 1. No ptrace, no /proc/PID/mem: other processes of this user could take the key's pipe, which is standard input. The execve undoes it.
+  // 1. No ptrace, no /proc/PID/mem: other processes of this user could take the key's pipe, which is standard input. An execve undoes it.
   makeUndumpable();
   // 2. What other users must read is readable, whatever the caller's umask is. The proxy has no chmod(2) left.
   process.umask(0o022);
@@ -82,21 +73,23 @@ export function restrictThread(words: readonly string[], given: Options, caller:
     //    instruction only if they cannot read what it executes.
     const image = copyIfReadable();
     // 9. Restrict files, ports and signals (Landlock).
-    const clean = cleanEnvironment(environment);
+    const clean = cleanEnvironment(environment, "reexec");
     restrictAccess(options, clean, image);
-    // 10. Leave everything else of the caller's behind: descriptors and, with the execve, working directory, environment and memory.
+    // 10. Leave the caller's working directory behind and, with the execve, its descriptors, environment and memory. A prepared process has none.
     closeInheritedOnExec();
-    return { image, keyFile, args: [...words, ...toArguments(options)], environment: clean };
-  });
-}
-
-/** The first start: replaces the process by the second, with `words` before the options. Throws UserError. */
-export function firstStart(words: readonly string[], given: Options, caller: Environment): never {
-  const { image, keyFile, args, environment } = restrictThread(words, given, caller);
-  return explainFailure(() => {
     if (keyFile !== undefined) replaceBy(0, keyFile);
     process.chdir("/");
-    executeAgain(image, args, environment);
+    const needsExecve =
+      !isPrepared(caller) ||
+      // It was root's.
+      user !== undefined ||
+      // The copy is what others cannot look into.
+      image !== undefined ||
+      // What steps 5, 7 and 9 gave up and restricted is this thread's, and that of threads that it makes later.
+      threadCount() > 1;
+    // The key file is standard input by now, as it is after an execve.
+    if (!needsExecve) return { ...options, keyFile: undefined };
+    executeAgain(image, [...words, ...toArguments(options)], clean);
   });
 }
 
@@ -120,11 +113,15 @@ type Secured = { protections: Protection[]; keyPages: SecretPages };
 
 /**
  * The second start, up to the key: closes the process that will hold it, and reads back from the kernel what holds. `openEarly` opens what the
- * filter forbids. Throws UserError if the key cannot be protected at all; the caller decides about the rest.
+ * filter forbids. `wasDumpable`: as the kernel made the process at its last execve, before any step of ours. Throws
+ * UserError if the key cannot be protected at all; the caller decides about the rest.
  */
-export function secondStart<Opened>(options: Options, openEarly: () => Opened): Secured & { early: Opened } {
-  const wasDumpable = isDumpable();
-  // 1. No ptrace, no /proc/PID/mem, for good. First, because if the file is readable they were possible until here.
+export function secondStart<Opened>(
+  options: Options,
+  wasDumpable: boolean,
+  openEarly: () => Opened,
+): Secured & { early: Opened } {
+  // 1. No ptrace, no /proc/PID/mem, for good. First, because after an execve of a readable file they were possible until here.
   if (!makeUndumpable()) throw unprotected("the process cannot be made undumpable");
   const status = ownStatus();
   // 2. The first start must have become the user for good.

@@ -21,6 +21,15 @@ export const CANARY_KEY = `sk-canary-${"0123456789abcdefghijklmnopqrstuvwxyzABCD
 /** An environment without the tester's variables. */
 export const BARE_ENVIRONMENT = { PATH: "/usr/bin:/bin", HOME: "/nonexistent" };
 
+/** What the program sets in the environment of its second start, without the mark. */
+export const SETTINGS = {
+  BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
+  DO_NOT_TRACK: "1",
+  BUN_JSC_thresholdForJITAfterWarmUp: "5000",
+  BUN_JSC_thresholdForJITSoon: "5000",
+  BUN_JSC_warmUpMarkedBlockStartAfterBlocks: "512",
+};
+
 export type Start = {
   args?: readonly string[];
   /** The bytes of standard input, or the descriptor to use as standard input. */

@@ -7,7 +7,14 @@ import { join } from "node:path";
 import { makeAuthority, trust } from "../harness/certificates.ts";
 import { lacks } from "../harness/needs.ts";
 import { Pipe } from "../harness/pipe.ts";
-import { CANARY_KEY, Proxy, runProgram, temporaryDirectory } from "../harness/program.ts";
+import {
+  BARE_ENVIRONMENT,
+  CANARY_KEY,
+  Proxy,
+  runProgram,
+  SETTINGS,
+  temporaryDirectory,
+} from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
 import { REQUEST, roundTrip } from "../harness/wire.ts";
 
@@ -18,14 +25,10 @@ function environmentOf(pid: number): string[] {
     .filter((entry) => entry !== "");
 }
 
-const SETTINGS = [
-  "BUN_CONFIG_MAX_HTTP_REQUESTS=65535",
-  "DO_NOT_TRACK=1",
-  "BUN_JSC_thresholdForJITAfterWarmUp=5000",
-  "BUN_JSC_thresholdForJITSoon=5000",
-  "RESPONSES_API_PROXY_STAGE=reexec",
-];
-const CLEAN = ["HOME=/nonexistent", "PATH=/usr/bin:/bin", ...SETTINGS].sort();
+const SECOND_START = { ...SETTINGS, RESPONSES_API_PROXY_STAGE: "reexec" };
+const CLEAN = Object.entries({ ...BARE_ENVIRONMENT, ...SECOND_START })
+  .map(([name, value]) => `${name}=${value}`)
+  .sort();
 
 describe("a hostile working directory", () => {
   const EVIL = 'require("node:fs").writeFileSync(`${__dirname}/EVIL`, ""); console.error("EVIL");';
@@ -218,22 +221,30 @@ describe("a hostile environment", () => {
     expect(stderr).not.toMatch(/^EVIL/m);
   });
 
-  test("the mark of the second start is not trusted by itself", async () => {
-    const env = { RESPONSES_API_PROXY_STAGE: "reexec", OPENAI_API_KEY: "sk-x" };
-    expect(await runProgram({ env, input: `${CANARY_KEY}\n` })).toEqual({
-      exitCode: 3,
-      signal: null,
-      stdout: "",
-      stderr:
-        "responses-api-proxy: error: not started with a clean environment: OPENAI_API_KEY, BUN_CONFIG_MAX_HTTP_REQUESTS, DO_NOT_TRACK, BUN_JSC_thresholdForJITAfterWarmUp, BUN_JSC_thresholdForJITSoon\n" +
-        "responses-api-proxy: hint: RESPONSES_API_PROXY_STAGE is internal: unset it\n",
-    });
-  });
+  test.each(["reexec", "prepared", "else"])(
+    "the mark of such a start, %s, is not trusted by itself",
+    async (mark) => {
+      const env = { RESPONSES_API_PROXY_STAGE: mark, OPENAI_API_KEY: "sk-x" };
+      const unexpected = [
+        ...(mark === "else" ? ["RESPONSES_API_PROXY_STAGE"] : []),
+        "OPENAI_API_KEY",
+        ...Object.keys(SETTINGS),
+      ];
+      expect(await runProgram({ env, input: `${CANARY_KEY}\n` })).toEqual({
+        exitCode: 3,
+        signal: null,
+        stdout: "",
+        stderr:
+          `responses-api-proxy: error: not started with a clean environment: ${unexpected.join(", ")}\n` +
+          "responses-api-proxy: hint: RESPONSES_API_PROXY_STAGE is internal: unset it\n",
+      });
+    },
+  );
 
-  test.skipIf(lacks("/proc without hidepid"))(
-    "a forged second start in a clean environment has every protection that must hold (needs /proc without hidepid)",
-    async () => {
-      const env = Object.fromEntries(SETTINGS.map((setting) => setting.split("=") as [string, string]));
+  test.skipIf(lacks("/proc without hidepid")).each(["reexec", "prepared"])(
+    "a forged second start, %s, in a clean environment has every protection that must hold (needs /proc without hidepid)",
+    async (mark) => {
+      const env = { ...SETTINGS, RESPONSES_API_PROXY_STAGE: mark };
       const proxy = await Proxy.start({ env });
       expect(proxy.stderr).toContain("listening");
       expect(readFileSync(`/proc/${proxy.pid}/status`, "utf8")).toMatch(/^NoNewPrivs:\t1$/m);

@@ -4,7 +4,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync } from "node:fs";
 import { join } from "node:path";
 
-import { CANARY_KEY, temporaryDirectory } from "../harness/program.ts";
+import { CANARY_KEY, SETTINGS, temporaryDirectory } from "../harness/program.ts";
 import { RawUpstream } from "../harness/upstream.ts";
 import { ORDINARY, reachableBinary, runAsWithin, UNREADABLE } from "../harness/users.ts";
 
@@ -44,13 +44,7 @@ describe("another process of the same user that attacks from the spawn on", () =
 
   test("the neighbour: it steals the key from a process that was dumpable for a moment", async () => {
     // The mark of the second start, set by hand, skips the first start, which closes that window.
-    const SETTINGS = {
-      BUN_CONFIG_MAX_HTTP_REQUESTS: "65535",
-      DO_NOT_TRACK: "1",
-      BUN_JSC_thresholdForJITAfterWarmUp: "5000",
-      BUN_JSC_thresholdForJITSoon: "5000",
-      RESPONSES_API_PROXY_STAGE: "reexec",
-    };
-    expect(await race(5, reachableBinary(), { PATH, ...SETTINGS })).toBeGreaterThan(0);
+    const forged = { PATH, ...SETTINGS, RESPONSES_API_PROXY_STAGE: "reexec" };
+    expect(await race(5, reachableBinary(), forged)).toBeGreaterThan(0);
   });
 });

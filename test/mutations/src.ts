@@ -8,35 +8,18 @@ const MUTATIONS: ByFile = {
       promise: "the key's pipe and the caller's environment are closed to others while run starts the proxy",
       from: "  makeUndumpable();\n",
       to: "",
-      tests: ["run-users"],
-      known: "the first start's steps close the process, too, a few milliseconds later",
-    },
-    {
-      promise: "COMMAND is not as restricted as the proxy",
-      from: `  const successor = makeSuccessor();
-  const { pid, channel, errors, exitCode } = startProxy("run", options, environment);
-`,
-      to: `  const { pid, channel, errors, exitCode } = startProxy("run", options, environment);
-  const successor = makeSuccessor();
-`,
-      tests: ["run-threads"],
+      tests: ["run-starts"],
+      only: "every door",
     },
     {
       promise: "signals that the caller has blocked do not end run while it starts",
-      from: "  const failed = (hear(",
-      to: "  await Bun.sleep(30);\n  const failed = (hear(",
-      tests: ["run-threads"],
+      from: "  becomeCommand(proxy",
+      to: "  await Bun.sleep(30);\n  becomeCommand(proxy",
+      tests: ["run-starts"],
       only: "signals that are blocked",
     },
-    {
-      promise: "too few descriptors that are left are told",
-      from: "const DESCRIPTORS_NEEDED = 10;",
-      to: "const DESCRIPTORS_NEEDED = 0;",
-      tests: ["run"],
-      only: "descriptors left",
-    },
   ],
-  "src/commands/run/successor.ts": [
+  "src/commands/run/become.ts": [
     {
       promise: "COMMAND is served by token only, and has the token",
       from: "    token,\n    path:",
@@ -52,38 +35,39 @@ const MUTATIONS: ByFile = {
   ],
   "src/commands/run/launch.ts": [
     {
-      promise: "the proxy's first start has no key in its environment",
-      from: "      withoutKeys(environment),\n",
-      to: "      environment,\n",
-      tests: ["run-users"],
-      known: "the first start is undumpable; withoutKeys is a second defence",
+      promise: "the proxy of a user who can read the program's file is born from a copy",
+      from: "if (image === undefined) return spawn();",
+      to: "if (image !== 0) return spawn();",
+      tests: ["run-starts"],
+      only: "file that it can read",
     },
     {
-      promise: "no thread of run's is the user of --user",
-      from: "options.user === undefined\n",
-      to: "true\n",
-      tests: ["run-threads", "run-users"],
-    },
-    {
-      promise: "COMMAND's umask is the caller's",
-      from: "    process.umask(umask);\n",
-      to: "    void umask;\n",
-      tests: ["run-threads"],
-      only: "COMMAND is not restricted",
-    },
-    {
-      promise: "the proxy keeps no directory of the caller's in use",
-      from: ', cwd: "/" }',
-      to: " }",
-      tests: ["run-threads"],
-      only: "alone|by itself",
+      promise: "a file's capability is kept by whoever copies it",
+      from: "user !== undefined || mayLockAnyMemory() ?",
+      to: "user !== undefined && mayLockAnyMemory() ?",
+      tests: ["run-starts"],
+      only: "cap_ipc_lock that it can read",
     },
     {
       promise: "a copy on a disk that is not executed is replaced by one in memory, here, too",
-      from: "return execute(`/proc/self/fd/${copyImageInMemory()}`);",
-      to: "void copyImageInMemory; throw new Error();",
-      tests: ["run-threads"],
+      from: "return spawn(`/proc/self/fd/${copyImageInMemory()}`);",
+      to: "void copyImageInMemory; throw error;",
+      tests: ["run-starts"],
       only: "not executed",
+    },
+    {
+      promise: "the watcher keeps no directory of the caller's in use",
+      from: '    cwd: "/",\n',
+      to: "",
+      tests: ["run-starts"],
+      only: "beside COMMAND",
+    },
+    {
+      promise: "the proxy is born with the listed variables only",
+      from: 'cleanEnvironment(env, "prepared")',
+      to: "({ ...env, none: cleanEnvironment.name })",
+      tests: ["run-starts"],
+      only: "by itself",
     },
   ],
   "src/commands/run/client-environment.ts": [
@@ -114,13 +98,6 @@ const MUTATIONS: ByFile = {
       to: "",
       tests: ["run"],
       only: "descriptors are",
-    },
-    {
-      promise: "COMMAND gets the signal that the caller wants it to have at its end",
-      from: "  askForSignalAtParentsEnd(signalAtItsEnd);\n",
-      to: "",
-      tests: ["run-threads"],
-      only: "parent ends",
     },
     {
       promise: "COMMAND's signals are the caller's",
@@ -964,8 +941,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "nothing of the caller's environment comes along but what is kept",
-      from: "const clean = cleanEnvironment(environment);",
-      to: "const clean = { ...environment, ...cleanEnvironment(environment) };",
+      from: 'const clean = cleanEnvironment(environment, "reexec");',
+      to: 'const clean = { ...environment, ...cleanEnvironment(environment, "reexec") };',
       tests: ["hostile"],
       only: "all the rest",
     },
@@ -984,6 +961,27 @@ const MUTATIONS: ByFile = {
       only: "descriptors",
     },
     {
+      promise: "restrictions that belong to a thread hold for every one",
+      from: "threadCount() > 1;",
+      to: "threadCount() < 1;",
+      tests: ["run-starts"],
+      only: "from source, where",
+    },
+    {
+      promise: "with --user the second start is a process that was never root's",
+      from: "      user !== undefined ||\n",
+      to: "",
+      tests: ["run-starts"],
+      only: "with --user",
+    },
+    {
+      promise: "a readable file is executed as a copy for run, too",
+      from: "      image !== undefined ||\n",
+      to: "",
+      tests: ["run-starts"],
+      only: "cap_ipc_lock that it can read",
+    },
+    {
       promise: "nothing is looked up where it was started",
       from: 'process.chdir("/");',
       to: "",
@@ -991,13 +989,6 @@ const MUTATIONS: ByFile = {
       only: "nothing inherited|working directory",
     },
     // The second start.
-    {
-      promise: "that others could look in at its beginning is asked before it is closed",
-      from: "const wasDumpable = isDumpable();",
-      to: "makeUndumpable();\n  const wasDumpable = isDumpable();",
-      tests: ["kernel", "namespace"],
-      only: "executes no copies|own namespace",
-    },
     {
       promise: "it does not start if it stays dumpable",
       from: 'if (!makeUndumpable()) throw unprotected("the process cannot be made undumpable");',
@@ -1263,6 +1254,14 @@ const MUTATIONS: ByFile = {
   ],
   "src/lockdown/reexec.ts": [
     {
+      promise:
+        "a start that nobody has prepared leaves the caller's descriptors behind, whatever its mark says",
+      from: " && environment[STARTER] !== undefined",
+      to: "",
+      tests: ["run-starts"],
+      only: "set by hand",
+    },
+    {
       promise: "the mark of the second start is not believed by itself",
       from: "if (unexpected.length > 0) {",
       to: "if (false) {",
@@ -1366,8 +1365,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "files in the environment are found from another directory",
-      from: "FILES.includes(name) ? resolve(value) : value",
-      to: "value",
+      from: "FILES.includes(name) ? resolve(value) : value;",
+      to: "value;",
       tests: ["hostile"],
       only: "all the rest",
     },
@@ -1518,10 +1517,17 @@ const MUTATIONS: ByFile = {
   "src/run.ts": [
     {
       promise: "the program starts again",
-      from: "if (!isReexeced(environment)) firstStart([], options, environment);",
-      to: "isReexeced(environment); void firstStart;",
+      from: 'stageOf(environment) === "reexec" ? options :',
+      to: 'stageOf(environment) === "reexec" || firstStart.length === 3 ? options :',
       tests: ["hostile"],
       only: "all the rest",
+    },
+    {
+      promise: "that others could look in at its beginning is asked before it is closed",
+      from: "const wasDumpable = isDumpable();",
+      to: "const wasDumpable = isDumpable.length > 0;",
+      tests: ["kernel", "namespace"],
+      only: "executes no copies|own namespace",
     },
     {
       promise: "the caller's standard output does not stay open",
@@ -1577,7 +1583,7 @@ const MUTATIONS: ByFile = {
       from: 'process.on("SIGUSR1", () => {});',
       to: "",
       tests: ["life"],
-      only: "SIGUSR1",
+      only: "while the program starts",
     },
     {
       promise: "the pipe of the key is given back",
@@ -1734,8 +1740,8 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "doctor goes through the first start as well",
-      from: "if (!isReexeced(environment)) firstStart(",
-      to: "if (isReexeced(environment)) firstStart(",
+      from: 'stageOf(environment) === "reexec" ? options : firstStart(words',
+      to: 'stageOf(environment) !== "reexec" ? options : firstStart(words',
       tests: ["doctor"],
     },
     {

@@ -138,7 +138,7 @@ describe("dependencies point one way", () => {
 
   test("run loads no module of Node's before COMMAND, and nor does the process that watches over it", () => {
     const loaded = new Set(
-      ["run/run.ts", "run/successor.ts", "run/watch.ts"].map((one) => `src/commands/${one}`),
+      ["run/run.ts", "run/become.ts", "run/watch.ts"].map((one) => `src/commands/${one}`),
     );
     for (const file of loaded) for (const next of filesAmong(file, staticImports(file))) loaded.add(next);
     expect(loaded.size).toBeGreaterThan(30);

@@ -2,6 +2,7 @@
 // cannot say anything else than they do; then it tries the port and the way to the upstream. It opens no socket, makes no token, and does not
 // ask the kernel whose a connection is.
 
+import { isDumpable } from "../../../native/process/process.ts";
 import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
 import * as terminal from "../../base/terminal.ts";
 import { isRunningProxys } from "../../files/server-info.ts";
@@ -10,7 +11,7 @@ import { type Environment, trustVariables } from "../../input/environment.ts";
 import { cannotListen } from "../../input/listening.ts";
 import type { Options } from "../../input/options.ts";
 import type { Protection } from "../../lockdown/protections.ts";
-import { isReexeced } from "../../lockdown/reexec.ts";
+import { stageOf } from "../../lockdown/reexec.ts";
 import { firstStart, secondStart } from "../../lockdown/starts.ts";
 import { type Check, conclude, toJson, toLines } from "./report.ts";
 import { checkHosts } from "./upstream.ts";
@@ -22,8 +23,10 @@ import { checkHosts } from "./upstream.ts";
 export async function doctor(options: Options, json: boolean, environment: Environment): Promise<ExitCode> {
   terminal.setStyle(options);
   const checks = await refusalOr(async () => {
-    if (!isReexeced(environment)) firstStart(["doctor", ...(json ? ["--json"] : [])], options, environment);
-    const { protections, keyPages } = secondStart(options, () => {});
+    const wasDumpable = isDumpable();
+    const words = ["doctor", ...(json ? ["--json"] : [])];
+    const checked = stageOf(environment) === "reexec" ? options : firstStart(words, options, environment);
+    const { protections, keyPages } = secondStart(checked, wasDumpable, () => {});
     keyPages.wipe();
     return [
       ...protections.map(checkOf),

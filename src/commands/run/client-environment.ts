@@ -3,7 +3,9 @@
 import type { Ready } from "../../input/starter.ts";
 import { PARENT, STARTER } from "../../input/starter.ts";
 import { DEFAULT_PATH } from "./command.ts";
-import { KEY_VARIABLES } from "./launch.ts";
+
+/** Environment variables that are known to hold a key. */
+const KEY_VARIABLES = ["OPENAI_API_KEY", "CODEX_API_KEY", "OPENAI_ADMIN_KEY", "AZURE_OPENAI_API_KEY"];
 
 const LOCAL = ["127.0.0.1", "localhost"];
 const NO_PROXY = ["NO_PROXY", "no_proxy"];

@@ -6,7 +6,7 @@ import { entriesOf } from "../../../native/files/entries.ts";
 import { O_RDWR, open, readLink } from "../../../native/files/files.ts";
 import { isExecutable, statusAt } from "../../../native/files/paths.ts";
 import { takeSignalsFrom } from "../../../native/process/others.ts";
-import { askForSignalAtParentsEnd, execute, lowerFileLimitTo } from "../../../native/process/process.ts";
+import { execute, lowerFileLimitTo } from "../../../native/process/process.ts";
 import { EXIT, UserError } from "../../base/errors.ts";
 import { quote } from "../../input/arguments.ts";
 
@@ -14,8 +14,6 @@ import { quote } from "../../input/arguments.ts";
 export type Callers = Readonly<{
   /** The caller's pid. */
   parent: number;
-  /** What the caller wants to have sent when it ends; 0 for nothing. Another thread than the first does not have it. */
-  signalAtItsEnd: number;
   /** The caller's descriptors from 3 on. */
   inherited: readonly number[];
 }>;
@@ -91,9 +89,8 @@ export function executeCommand(
   file: string,
   args: readonly string[],
   variables: readonly string[],
-  { parent, signalAtItsEnd, inherited }: Callers,
+  { parent, inherited }: Callers,
 ): never {
-  askForSignalAtParentsEnd(signalAtItsEnd);
   takeSignalsFrom(parent);
   lowerFileLimitTo(parent);
   for (const fd of inherited) keepOnExec(fd);

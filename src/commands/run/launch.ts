@@ -2,24 +2,18 @@
 
 import { makePipe } from "../../../native/files/descriptors.ts";
 import { close } from "../../../native/files/files.ts";
+import { mayLockAnyMemory } from "../../../native/process/credentials.ts";
 import { copyImageInMemory } from "../../../native/process/image.ts";
 import { resetSignals } from "../../../native/process/others.ts";
 import { socketPair } from "../../../native/sockets/pair.ts";
 import { causeOf, type ExitCode, UserError } from "../../base/errors.ts";
-import type { Environment } from "../../input/environment.ts";
+import { reportUnusedProxyVariables } from "../../input/advice/mistakes.ts";
+import { cleanEnvironment, type Environment } from "../../input/environment.ts";
 import { type Options, toArguments } from "../../input/options.ts";
 import { PARENT, STARTER } from "../../input/starter.ts";
-import { programWords } from "../../lockdown/reexec.ts";
-import { restrictThread } from "../../lockdown/starts.ts";
+import { copyIfReadable, programWords } from "../../lockdown/reexec.ts";
 
-/** Environment variables that are known to hold a key. */
-export const KEY_VARIABLES: readonly string[] = [
-  "OPENAI_API_KEY",
-  "CODEX_API_KEY",
-  "OPENAI_ADMIN_KEY",
-  "AZURE_OPENAI_API_KEY",
-];
-
+const SELF = "/proc/self/exe";
 const STANDARD_INPUT = 0;
 const STANDARD_ERROR = 2;
 /** What a shell returns for a program that a signal has ended: 128 and the signal's number. */
@@ -36,87 +30,71 @@ export type Proxy = {
   exitCode: () => Promise<ExitCode>;
 };
 
-type Descriptors = readonly (number | "ignore")[];
-
 /**
- * Starts a proxy. The calling thread takes the proxy's first start, and stays as restricted as that: it can start nothing else. With --user a
- * process of its own does: other processes of that user could change the limits of this one (prlimit(2)). Throws UserError.
+ * Starts a proxy. Of the caller's environment it gets the listed variables only, and of its descriptors none but standard input (without --key-file) and
+ * standard error (with --background). So its two starts can be one process (lockdown/starts.ts). Throws UserError.
  */
 export function startProxy(starter: "run" | "background", options: Options, caller: Environment): Proxy {
   // If the caller ignores it, the kernel forgets how children ended.
   resetSignals(["SIGCHLD"]);
-  const [{ own: channel, other }, pipe] = orRefuse(
-    () => [socketPair(), starter === "run" ? makePipe() : undefined] as const,
-  );
-  const environment = { ...caller, [STARTER]: starter, [PARENT]: String(process.pid) };
-  const output: Descriptors = [other, pipe?.writer ?? STANDARD_ERROR];
-  const child =
-    options.user === undefined
-      ? startRestricted(options, environment, output)
-      : startAsUser(options, environment, output);
-  close(other);
-  if (pipe !== undefined) close(pipe.writer);
-  return {
-    pid: child.pid,
-    channel,
-    errors: pipe?.reader,
-    exitCode: async () => ((await child.exited) ?? KILLED) as ExitCode,
-  };
+  // Told here, because the proxy does not get these variables.
+  reportUnusedProxyVariables(options, caller);
+  const { keyFile, user } = options;
+  const args = [...toArguments(options), ...(keyFile === undefined ? [] : [`--key-file=${keyFile}`])];
+  const env = { ...caller, [STARTER]: starter, [PARENT]: String(process.pid) };
+  const environment = cleanEnvironment(env, "prepared");
+  return orRefuse(() => {
+    const { own: channel, other } = socketPair();
+    const pipe = starter === "run" ? makePipe() : undefined;
+    const input = keyFile === undefined ? STANDARD_INPUT : "ignore";
+    const stdio = [input, other, pipe?.writer ?? STANDARD_ERROR] as const;
+    const child = spawnUnreadable(user, (file) => spawnSelf(args, stdio, environment, file));
+    close(other);
+    if (pipe !== undefined) close(pipe.writer);
+    return {
+      pid: child.pid,
+      channel,
+      errors: pipe?.reader,
+      exitCode: async () => ((await child.exited) ?? KILLED) as ExitCode,
+    };
+  });
 }
 
-/** The second start, from this thread. */
-function startRestricted(options: Options, environment: Environment, output: Descriptors): Bun.Subprocess {
-  const umask = process.umask();
+/**
+ * Spawns from a copy if the user can read the program's file: then other processes of this user cannot look into the new one from its birth. In two
+ * cases the proxy makes the copy itself, and executes it: with --user, because that is the user who must not read it; and if the file has
+ * CAP_IPC_LOCK, which an execve of the copy must keep.
+ */
+function spawnUnreadable(user: string | undefined, spawn: (file?: string) => Bun.Subprocess): Bun.Subprocess {
+  const image = user !== undefined || mayLockAnyMemory() ? undefined : copyIfReadable();
+  if (image === undefined) return spawn();
   try {
-    const next = restrictThread([], options, environment);
-    const stdio = [next.keyFile ?? STANDARD_INPUT, ...output];
-    const execute = (file: string): Bun.Subprocess =>
-      orRefuse(() => spawn(file, next.args, stdio, { env: next.environment, cwd: "/" }));
-    if (next.image === undefined) return execute("/proc/self/exe");
-    try {
-      return execute(`/proc/self/fd/${next.image}`);
-    } catch {
-      // As when a security module forbids execution from the disk.
-      return execute(`/proc/self/fd/${copyImageInMemory()}`);
-    }
+    return spawn(`/proc/self/fd/${image}`);
+  } catch (error) {
+    if (!FORBIDDEN.includes(causeOf(error))) throw error;
+    // A security module forbids execution from the disk.
+    return spawn(`/proc/self/fd/${copyImageInMemory()}`);
   } finally {
-    // It is the whole process's.
-    process.umask(umask);
+    close(image);
   }
 }
 
-function startAsUser(options: Options, environment: Environment, output: Descriptors): Bun.Subprocess {
-  const { keyFile } = options;
-  return orRefuse(() =>
-    spawnSelf(
-      [...toArguments(options), ...(keyFile === undefined ? [] : [`--key-file=${keyFile}`])],
-      [keyFile === undefined ? STANDARD_INPUT : "ignore", ...output],
-      withoutKeys(environment),
-    ),
-  );
-}
+const FORBIDDEN = ["EACCES", "EPERM"];
 
-/** Starts this program's file again with these arguments, in a session of its own; `stdio` has its descriptors from 0 on. */
+/** Starts this program again, from its file or a copy of it, in a session of its own and in a directory that is always there; `stdio` has its descriptors from 0 on. */
 export function spawnSelf(
   args: readonly string[],
-  stdio: Descriptors,
+  stdio: readonly (number | "ignore")[],
   environment: Environment,
-): Bun.Subprocess {
-  return spawn("/proc/self/exe", args, stdio, { env: environment });
-}
-
-function spawn(
-  file: string,
-  args: readonly string[],
-  stdio: Descriptors,
-  options: { env: Environment; cwd?: string },
+  file = SELF,
 ): Bun.Subprocess {
   const [name, ...words] = programWords();
   return Bun.spawn([file, ...words, ...args], {
     argv0: name!,
     stdio: [...stdio] as [number, number, number],
     detached: true,
-    ...options,
+    env: environment,
+    cwd: "/",
   });
 }
 
@@ -129,8 +107,4 @@ export function orRefuse<T>(step: () => T): T {
       "raise the limits on descriptors and processes: ulimit -n, ulimit -u",
     ]);
   }
-}
-
-function withoutKeys(environment: Environment): Environment {
-  return Object.fromEntries(Object.entries(environment).filter(([name]) => !KEY_VARIABLES.includes(name)));
 }

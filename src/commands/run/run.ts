@@ -3,23 +3,19 @@
 //
 // The key goes past this process: in the standard input that the proxy inherits, or in a file that the proxy opens. Which variables of the
 // environment have the key in them, the proxy says, because only it can know.
-//
-// Two threads share the work. The first one starts the proxy, which is born with that thread's restrictions; so the second one, which was made
-// before it had any, becomes COMMAND (successor.ts).
 
-import { isTerminal, makePipe } from "../../../native/files/descriptors.ts";
-import { close } from "../../../native/files/files.ts";
+import { isTerminal } from "../../../native/files/descriptors.ts";
 import { openProcess, startBlocks } from "../../../native/process/others.ts";
-import { makeUndumpable, parentPid, signalAtParentsEnd } from "../../../native/process/process.ts";
+import { makeUndumpable, parentPid } from "../../../native/process/process.ts";
 import { causeOf, EXIT, type ExitCode, UserError } from "../../base/errors.ts";
 import * as terminal from "../../base/terminal.ts";
 import type { Environment } from "../../input/environment.ts";
 import type { Options } from "../../input/options.ts";
+import { becomeCommand } from "./become.ts";
 import { valueOf } from "./client-environment.ts";
 import { isShim, shellFlags } from "./codex.ts";
 import { findCommand, inheritedDescriptors } from "./command.ts";
-import { hear, type Reply, say } from "./inheritance.ts";
-import { orRefuse, startProxy } from "./launch.ts";
+import { startProxy } from "./launch.ts";
 
 type Run = {
   options: Options;
@@ -34,13 +30,10 @@ type Run = {
 export async function run({ options: given, environment, words, shim }: Run): Promise<ExitCode> {
   // The key's pipe is standard input, and the caller's environment may have the key: other processes of this user could take both.
   makeUndumpable();
-  const callers = {
-    parent: parentPid(),
-    signalAtItsEnd: signalAtParentsEnd(),
-    inherited: inheritedDescriptors(),
-  };
-  const { args, variables } = startBlocks();
-  const file = findCommand(args.at(-words)!, valueOf(variables, "PATH"), isShim);
+  const callers = { parent: parentPid(), inherited: inheritedDescriptors() };
+  const { args: all, variables } = startBlocks();
+  const args = all.slice(-words);
+  const file = findCommand(args[0]!, valueOf(variables, "PATH"), isShim);
   if (given.keyFile === undefined && isTerminal(0))
     throw new UserError("standard input is a terminal, and a key must not be typed", undefined, [
       "pipe the key in: printenv OPENAI_API_KEY | responses-api-proxy run -- COMMAND",
@@ -54,50 +47,19 @@ export async function run({ options: given, environment, words, shim }: Run): Pr
     // What is said while COMMAND draws on the terminal is kept, and told at the end: only what is wrong.
     logLevel: given.logLevel === "info" && given.logFile === undefined ? "warn" : given.logLevel,
   };
-  const successor = makeSuccessor();
-  const { pid, channel, errors, exitCode } = startProxy("run", options, environment);
-  const { logLevel, logJson, keyFile } = given;
-  say(successor.writer, {
-    proxy: { pid, channel, errors },
-    command: { file, words, callers, own, shim, isInputFree: keyFile === undefined },
-    style: { logLevel, logJson },
+  const proxy = startProxy("run", options, environment);
+  const { keyFile, logJson } = given;
+  becomeCommand(proxy, {
+    file,
+    args,
+    variables,
+    callers,
+    own,
+    shim,
+    isInputFree: keyFile === undefined,
+    logJson,
   });
-  // Here COMMAND takes the process over.
-  const failed = (hear(successor.reader) as Reply).exitCode;
-  return failed ?? (await exitCode());
-}
-
-/** As pairs: what both threads open until there is a proxy. */
-const DESCRIPTORS_NEEDED = 10;
-
-/** Makes the second thread. Returns the descriptors to tell it and to hear it. Throws UserError. */
-function makeSuccessor(): { writer: number; reader: number } {
-  const [there, back] = orRefuse(() => {
-    reserveDescriptors();
-    return [makePipe(), makePipe()] as const;
-  });
-  try {
-    const argv = [String(there.reader), String(back.writer)];
-    new Worker(Bun.main, { smol: true, argv });
-  } catch {
-    throw new UserError("cannot start another thread", undefined, [
-      "raise the limit on processes: ulimit -u",
-    ]);
-  }
-  return { writer: there.writer, reader: back.reader };
-}
-
-/** The thread's runtime ends the program without a word if it gets too few descriptors (Bun 1.4.5). Throws SystemCallError. */
-function reserveDescriptors(): void {
-  const pipes: ReturnType<typeof makePipe>[] = [];
-  try {
-    while (pipes.length < DESCRIPTORS_NEEDED) pipes.push(makePipe());
-  } finally {
-    for (const { reader, writer } of pipes) {
-      close(reader);
-      close(writer);
-    }
-  }
+  return await proxy.exitCode();
 }
 
 /** A pidfd of this process, for the watcher. Throws UserError. */

@@ -1,52 +1,55 @@
-// The second thread of `run`: it waits until the proxy accepts connections, and becomes COMMAND. The first thread could not: what it executes
-// is as restricted as the proxy.
+// The second half of `run`: waits until the proxy accepts connections, and becomes COMMAND.
 
 import { makePipe } from "../../../native/files/descriptors.ts";
 import { close, writeAll } from "../../../native/files/files.ts";
-import { openProcess, readableEnvironmentsAbove, startBlocks } from "../../../native/process/others.ts";
-import type { ExitCode } from "../../base/errors.ts";
+import { openProcess, readableEnvironmentsAbove } from "../../../native/process/others.ts";
 import { basename, NO_TEXT } from "../../base/paths.ts";
 import * as terminal from "../../base/terminal.ts";
 import { clientEnvironment, valueOf } from "./client-environment.ts";
 import { isShim, makeShim, providerFlags, shimPath } from "./codex.ts";
-import { executeCommand, findCommand, giveTerminalAsInput } from "./command.ts";
-import { hear, type Inheritance, type Reply, say } from "./inheritance.ts";
-import { orRefuse, spawnSelf } from "./launch.ts";
+import { type Callers, executeCommand, findCommand, giveTerminalAsInput } from "./command.ts";
+import { orRefuse, type Proxy, spawnSelf } from "./launch.ts";
 import { awaitReady, passOn, send } from "./ready.ts";
 
 const STANDARD_ERROR = 2;
 const CODEX = "codex";
 const COMMAND_STARTS = Buffer.from("!");
 
-/** Waits for the first thread. `pipes` are the descriptors to hear it and to answer it; `failed` tells what was thrown, and returns the exit code for it. */
-export function succeed(pipes: readonly string[], failed: (thrown: unknown) => ExitCode): void {
-  const [reader, writer] = pipes.map(Number) as [number, number];
-  const inheritance = hear(reader) as Inheritance;
-  terminal.setStyle(inheritance.style);
-  let reply: Reply = { exitCode: null };
-  try {
-    becomeCommand(inheritance);
-  } catch (error) {
-    reply = { exitCode: failed(error) };
-  }
-  say(writer, reply);
-}
+/** COMMAND, and what it is to get. */
+export type Command = Readonly<{
+  /** The file that is executed. */
+  file: string;
+  /** Its words, and the caller's variables, `NAME=value` each: bytes in latin1. */
+  args: readonly string[];
+  variables: readonly string[];
+  callers: Callers;
+  /** A pidfd of this process. */
+  own: number;
+  /** Whether each codex is to use the proxy. */
+  shim: boolean;
+  /** Whether standard input was the key's, and is COMMAND's to have anew. */
+  isInputFree: boolean;
+  /** Whether the totals are to be JSON. */
+  logJson: boolean;
+}>;
 
-/** Returns if the proxy has ended before it accepted connections. Throws UserError. */
-function becomeCommand({
-  proxy,
-  command: { file, words, callers, own, shim, isInputFree },
-  style,
-}: Inheritance): void {
-  const { args, variables } = startBlocks();
-  const command = args.slice(-words);
+/**
+ * Returns if the proxy has ended before it accepted connections. Throws UserError.
+ *
+ * TAKE CARE: nothing here waits for the event loop. Its turn would let in the signals that the caller has blocked, and reap the proxy before the
+ * watcher has it.
+ */
+export function becomeCommand(proxy: Proxy, command: Command): void {
+  const { variables, own, logJson } = command;
+  const args = [...command.args];
   const path = valueOf(variables, "PATH");
   // Root reads the key anyway.
   const above = process.getuid!() === 0 ? [] : readableEnvironmentsAbove();
-  const directory = shim && hasCodex(path) ? shimPath(asText(valueOf(variables, "TMPDIR"))) : undefined;
-  const watcher = leaveWatcher(proxy, { own, shim: directory, logJson: style.logJson });
+  const directory =
+    command.shim && hasCodex(path) ? shimPath(asText(valueOf(variables, "TMPDIR"))) : undefined;
+  const watcher = leaveWatcher(proxy, { own, shim: directory, logJson });
   const isShimmed = directory !== undefined && isMade(directory);
-  if (isInputFree) giveTerminalAsInput();
+  if (command.isInputFree) giveTerminalAsInput();
   send(proxy.channel, [...variables, ...above.flat()]);
   const ready = awaitReady(proxy);
   if (ready === undefined) {
@@ -62,9 +65,9 @@ function becomeCommand({
     path: isShimmed ? Buffer.from(directory!).toString("latin1") : undefined,
   });
   // The shim is for the calls that COMMAND makes.
-  if (shim && basename(command[0]!) === CODEX) command.splice(1, 0, ...providerFlags(port));
+  if (command.shim && basename(args[0]!) === CODEX) args.splice(1, 0, ...providerFlags(port));
   writeAll(watcher, COMMAND_STARTS);
-  executeCommand(file, command, clientVariables, callers);
+  executeCommand(command.file, args, clientVariables, command.callers);
 }
 
 function warnOfCaller(): void {
@@ -104,7 +107,7 @@ function isMade(directory: string): boolean {
  * closed that only this process has. Returns that end, to be told that COMMAND starts.
  */
 function leaveWatcher(
-  { channel, errors, pid }: Inheritance["proxy"],
+  { channel, errors, pid }: Proxy,
   { own, shim, logJson }: { own: number; shim: string | undefined; logJson: boolean },
 ): number {
   const words = ["watch", ...(logJson ? ["--log-json"] : [])];

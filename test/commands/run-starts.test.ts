@@ -1,22 +1,31 @@
-// `run` and --background take the proxy's first start in a thread of their own: the proxy is as closed as one that starts by itself, and COMMAND,
-// which another thread becomes, is not restricted at all.
+// The proxy of `run` and --background takes its two starts in one process: it is as closed as one that starts by itself, in every thread. COMMAND is
+// not restricted at all.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 
 import { until } from "../harness/deadline.ts";
 import { onKernel } from "../harness/hosts.ts";
 import { lacks } from "../harness/needs.ts";
-import { BARE_ENVIRONMENT, CANARY_KEY, isAlive, runProgram, temporaryDirectory } from "../harness/program.ts";
+import {
+  BARE_ENVIRONMENT,
+  BINARY,
+  CANARY_KEY,
+  isAlive,
+  runProgram,
+  SETTINGS,
+  temporaryDirectory,
+} from "../harness/program.ts";
 import { linesOf, NO_TERMINAL, processesOf, runScript } from "../harness/run.ts";
 import { RawUpstream } from "../harness/upstream.ts";
 import { ALICE, as, BOB, isRoot, ORDINARY, reachableBinary, runAs, UNREADABLE } from "../harness/users.ts";
 
 const { url } = new RawUpstream();
 
+/** Not CapAmb: what an execve would keep, which the filter forbids. */
 const OF_STATUS =
-  /^(?:Umask|Uid|Gid|Groups|NoNewPrivs|Seccomp|Seccomp_filters|Cap\w+|SigIgn|THP_enabled|CoreDumping):.*$/gm;
+  /^(?:Umask|Uid|Gid|Groups|NoNewPrivs|Seccomp|Seccomp_filters|Cap(?:Inh|Prm|Eff|Bnd)|SigIgn|THP_enabled|CoreDumping):.*$/gm;
 
 /** What the kernel shows of a process to anybody. */
 function stateOf(pid: number): Record<string, unknown> {
@@ -24,12 +33,12 @@ function stateOf(pid: number): Record<string, unknown> {
   return { status: read("status").match(OF_STATUS), limits: read("limits"), oom: read("oom_score_adj") };
 }
 
-/** What it shows to root as well. What tells the proxy who started it is left out. */
+/** What it shows to root as well. What tells the proxy how it was started is left out. */
 function privateStateOf(pid: number): Record<string, unknown> {
   const variables = readFileSync(`/proc/${pid}/environ`, "utf8").split("\0");
   return {
     environment: variables
-      .filter((one) => !/^RESPONSES_API_PROXY_(STARTER|PARENT)=/.test(one))
+      .filter((one) => !/^RESPONSES_API_PROXY_(STARTER|PARENT|STAGE)=/.test(one))
       .map(withoutNumbers)
       .sort(),
     directory: readlinkSync(`/proc/${pid}/cwd`),
@@ -39,9 +48,18 @@ function privateStateOf(pid: number): Record<string, unknown> {
     descriptors: uniqueSorted(
       readdirSync(`/proc/${pid}/fd`)
         .filter((fd) => Number(fd) > 2)
-        .map((fd) => withoutNumbers(readlinkSync(`/proc/${pid}/fd/${fd}`))),
+        .map((fd) => withoutNumbers(targetOf(`/proc/${pid}/fd/${fd}`))),
     ),
   };
+}
+
+/** Nothing if it has been closed meanwhile. */
+function targetOf(link: string): string {
+  try {
+    return readlinkSync(link);
+  } catch {
+    return "";
+  }
 }
 
 /** Without what differs from start to start. */
@@ -51,13 +69,22 @@ function withoutNumbers(text: string): string {
 
 function uniqueSorted(targets: readonly string[]): string[] {
   // run reads the proxy's standard error from a pipe.
-  return [...new Set(targets)].filter((target) => target !== "pipe:[N]").sort();
+  return [...new Set(targets)].filter((target) => target !== "pipe:[N]" && target !== "").sort();
+}
+
+/** What a proxy's last execve was for. */
+function stageOf(pid: number): string | undefined {
+  return /RESPONSES_API_PROXY_STAGE=(\w+)/.exec(readFileSync(`/proc/${pid}/environ`, "utf8"))?.[1];
 }
 
 type How = { launcher?: readonly string[]; binary: string; args?: readonly string[]; isRoots?: boolean };
 
-/** Starts a proxy, looks at it, and ends it. */
-async function lookAt(words: readonly string[], command: readonly string[], how: How): Promise<unknown> {
+/** Starts a proxy, looks at it, and ends it. `stage` is what its last execve was for, if root looks. */
+async function lookAt(
+  words: readonly string[],
+  command: readonly string[],
+  how: How,
+): Promise<{ proxy: unknown; stage: string | undefined }> {
   const { launcher = [], binary, args = [], isRoots = false } = how;
   const directory = temporaryDirectory();
   // The place is the same text in each start.
@@ -78,7 +105,8 @@ async function lookAt(words: readonly string[], command: readonly string[], how:
     await until(() => readFileSync(join(directory, "l"), "utf8").includes('"protections"'), "its log");
     const log = readFileSync(join(directory, "l"), "utf8").split("\n");
     const { held } = JSON.parse(log.find((line) => line.includes('"event":"protections"'))!);
-    return { ...stateOf(pid), ...(isRoot ? privateStateOf(pid) : {}), held };
+    const proxy = { ...stateOf(pid), ...(isRoot ? privateStateOf(pid) : {}), held };
+    return { proxy, stage: isRoot ? stageOf(pid) : undefined };
   } finally {
     if (isAlive(pid)) process.kill(pid, "SIGTERM");
     child.kill("SIGTERM");
@@ -93,8 +121,19 @@ function owned(directory: string): string {
   return directory;
 }
 
+/** A copy of the program with the file capability. */
+function withCapability(mode: number): string {
+  const directory = temporaryDirectory();
+  chmodSync(directory, 0o755);
+  const copy = join(directory, "responses-api-proxy");
+  copyFileSync(BINARY, copy);
+  chmodSync(copy, mode);
+  expect(Bun.spawnSync(["setcap", "cap_ipc_lock=ep", copy]).exitCode).toBe(0);
+  return copy;
+}
+
 describe("the proxy is as closed as one that starts by itself", () => {
-  const HOW: [who: string, needs: string | undefined, how: () => How][] = [
+  const HOW: [who: string, needs: "root" | "setcap" | undefined, how: () => How][] = [
     [
       "an ordinary user's, from a file that it cannot read",
       undefined,
@@ -106,10 +145,28 @@ describe("the proxy is as closed as one that starts by itself", () => {
       () => ({ launcher: as(ORDINARY), binary: reachableBinary() }),
     ],
     [
+      "an ordinary user's, from a file with cap_ipc_lock that it can read (needs root, setcap)",
+      "setcap",
+      () => ({ launcher: as(ORDINARY), binary: withCapability(0o755) }),
+    ],
+    [
+      "an ordinary user's, from a file with cap_ipc_lock that it cannot read (needs root, setcap)",
+      "setcap",
+      () => ({ launcher: as(ORDINARY), binary: withCapability(UNREADABLE) }),
+    ],
+    [
       "an ordinary user's, with a umask that shuts others out",
       undefined,
       () => ({
         launcher: ["sh", "-c", 'umask 077; exec "$0" "$@"', ...as(ORDINARY)],
+        binary: reachableBinary(UNREADABLE),
+      }),
+    ],
+    [
+      "an ordinary user's, with more of the caller's open",
+      undefined,
+      () => ({
+        launcher: ["bash", "-c", 'exec 9</etc/hostname 12<&0; exec "$0" "$@"', ...as(ORDINARY)],
         binary: reachableBinary(UNREADABLE),
       }),
     ],
@@ -121,12 +178,21 @@ describe("the proxy is as closed as one that starts by itself", () => {
     ],
   ];
   for (const [who, needs, how] of HOW)
-    test.skipIf(needs !== undefined && lacks("root"))(who, async () => {
-      const alone = await lookAt([], [], how());
-      expect(JSON.stringify(alone)).toContain("seccomp");
-      expect(await lookAt(["--background"], [], how())).toEqual(alone);
-      expect(await lookAt(["run"], ["--", "sleep", "60"], how())).toEqual(alone);
-    });
+    test.skipIf(needs !== undefined && lacks("root", ...(needs === "setcap" ? (["setcap"] as const) : [])))(
+      who,
+      async () => {
+        const { proxy } = await lookAt([], [], how());
+        expect(JSON.stringify(proxy)).toContain("seccomp");
+        // The second start is a process that was never root's, or runs from a copy that has no capability of its own.
+        const stage = !isRoot
+          ? undefined
+          : /--user|cap_ipc_lock that it can read/.test(who)
+            ? "reexec"
+            : "prepared";
+        expect(await lookAt(["--background"], [], how())).toEqual({ proxy, stage });
+        expect(await lookAt(["run"], ["--", "sleep", "60"], how())).toEqual({ proxy, stage });
+      },
+    );
 });
 
 /** Blocks three signals, and sends two of them to itself. */
@@ -145,7 +211,6 @@ describe("COMMAND is not restricted", () => {
     ["an ordinary user's", as(ORDINARY)],
     ["one with another umask", ["sh", "-c", 'umask 027; exec "$0" "$@"']],
     ["one with a lower limit on open files", ["sh", "-c", 'ulimit -Sn 256; "$0" "$@"; exit $?']],
-    // The kernel keeps them for the thread that becomes COMMAND, or for the process.
     ["one with signals that are blocked, two of which have come", BLOCKED],
     ["one that wants a signal when its parent ends", ["setpriv", "--pdeathsig", "TERM"]],
     ...(isRoot
@@ -173,7 +238,28 @@ describe("COMMAND is not restricted", () => {
   });
 });
 
-test("from source, where the second thread takes longer to start", async () => {
+test.skipIf(lacks("root"))(
+  "the processes beside COMMAND keep no directory of the caller's in use (needs root)",
+  async () => {
+    const child = Bun.spawn([BINARY, "run", `--upstream-url=${url}?beside`, "--", "sleep", "60"], {
+      stdio: [Buffer.from(CANARY_KEY), "ignore", "ignore"],
+      env: BARE_ENVIRONMENT,
+      cwd: temporaryDirectory(),
+    });
+    try {
+      await until(() => readFileSync(`/proc/${child.pid}/comm`, "utf8") === "sleep\n", "COMMAND to start");
+      const beside = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").trim().split(" ");
+      const directories = beside.map((pid) => readlinkSync(`/proc/${pid}/cwd`));
+      expect(directories).toEqual(["/", "/"]);
+    } finally {
+      child.kill("SIGKILL");
+      await child.exited;
+      await until(() => processesOf(`${url}?beside`).length === 0, "every process to end");
+    }
+  },
+);
+
+test("from source: COMMAND is not restricted, and its exit code is passed on", async () => {
   const source = ["--config=/dev/null", "--no-env-file", join(process.cwd(), "src/main.ts")];
   const { exitCode, stdout } = await runProgram({
     launcher: NO_TERMINAL,
@@ -192,13 +278,74 @@ test("from source, where the second thread takes longer to start", async () => {
   expect({ exitCode, stdout }).toEqual({ exitCode: 7, stdout: "NoNewPrivs:\t0\n" });
 });
 
+test.skipIf(lacks("root"))(
+  "from source, where the runtime has threads from the start: every thread of the proxy is restricted (needs root)",
+  async () => {
+    const source = ["--config=/dev/null", "--no-env-file", join(process.cwd(), "src/main.ts")];
+    const words = ["run", `--upstream-url=${url}?source`, "--", "sleep", "60"];
+    const child = Bun.spawn([process.execPath, ...source, ...words], {
+      stdio: [Buffer.from(CANARY_KEY), "ignore", "ignore"],
+      env: BARE_ENVIRONMENT,
+    });
+    try {
+      await until(() => readFileSync(`/proc/${child.pid}/comm`, "utf8") === "sleep\n", "COMMAND to start");
+      const proxy = processesOf(`${url}?source`)
+        .map((line) => parseInt(line))
+        .find(isProxy)!;
+      const states = readdirSync(`/proc/${proxy}/task`).map((task) =>
+        readFileSync(`/proc/${proxy}/task/${task}/status`, "utf8")
+          .match(/^(?:NoNewPrivs|Seccomp|Cap\w+):.*$/gm)!
+          .join(),
+      );
+      expect(states.length).toBeGreaterThan(2);
+      expect(new Set(states).size).toBe(1);
+      expect(states[0]).toContain("NoNewPrivs:\t1");
+    } finally {
+      child.kill("SIGKILL");
+      await child.exited;
+      await until(() => processesOf(`${url}?source`).length === 0, "every process to end");
+    }
+  },
+);
+
+test.skipIf(lacks("root"))(
+  "the mark of a prepared start, set by hand: the program is executed again all the same (needs root)",
+  async () => {
+    const directory = owned(temporaryDirectory());
+    const child = Bun.spawn(
+      // Not through a shell, which adds variables.
+      [
+        "setpriv",
+        `--reuid=${ALICE}`,
+        `--regid=${ALICE}`,
+        "--clear-groups",
+        reachableBinary(UNREADABLE),
+      ].concat(`--upstream-url=${url}`, `--server-info=${directory}/i`),
+      {
+        stdio: [Buffer.from(CANARY_KEY), "ignore", "ignore"],
+        env: { PATH: BARE_ENVIRONMENT.PATH!, ...SETTINGS, RESPONSES_API_PROXY_STAGE: "prepared" },
+      },
+    );
+    try {
+      await until(() => existsSync(`${directory}/i`), "the proxy to accept connections");
+      expect(stageOf(child.pid)).toBe("reexec");
+    } finally {
+      child.kill("SIGTERM");
+      await child.exited;
+    }
+  },
+);
+
 function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
+function isProxy(pid: number): boolean {
+  return readFileSync(`/proc/${pid}/comm`, "utf8") === "responses-proxy\n";
+}
+
 /** Resolves once the proxy for that upstream waits for its key. */
 function untilKeyIsAwaited(upstream: string): Promise<unknown> {
-  const isProxy = (pid: number): boolean => readFileSync(`/proc/${pid}/comm`, "utf8") === "responses-proxy\n";
   return until(
     () => processesOf(upstream).some((line) => isProxy(parseInt(line))),
     "the proxy to be started",
@@ -233,7 +380,6 @@ describe.skipIf(lacks("root"))("while the proxy starts (needs root)", () => {
     try {
       await untilKeyIsAwaited(`${url}?user`);
       const tasks = readdirSync(`/proc/${child.pid}/task`);
-      expect(tasks.length).toBeGreaterThan(1);
       for (const task of tasks)
         expect(readFileSync(`/proc/${child.pid}/task/${task}/status`, "utf8")).toMatch(/^Uid:\t0\t0\t0\t0$/m);
     } finally {
