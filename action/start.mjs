@@ -14,10 +14,10 @@ var version = "0.2.0";
 
 // packaging/digests.json
 var digests_default = {
-  "linux-x64": "99669627b384c69746f61f7409948cfe46b61462b019fdf8a48fd5a3ec1f3bc0",
-  "linux-x64-musl": "767465017f01e4de094e2c33803f62668576faf76116049acbc5c5e21dc52fc6",
-  "linux-arm64": "7869e24f1ec8cdc5c473da6afe666037d1c54398a0f2e56b3b210662f68d2ed8",
-  "linux-arm64-musl": "9181f7a4a4e50c007611aa223a58bd4a3e3a2c53b46c0f104b875be2ce2aa270",
+  "linux-x64": "d6e214b5d3eefcbd0a67cb28ea57af957cfb7b56dfb6a62080863df6df1ae113",
+  "linux-x64-musl": "d93d46de943f2014ffc91196172d9303fd81f486b007fe5656e3ed8ef826b5a1",
+  "linux-arm64": "04df120912eec4fb3643b840d288cd91347c68006382ed35ed4533b11afbf61c",
+  "linux-arm64-musl": "b7a66226880988edc0a0a9ba8053e657a31f3cf835907b0cd69963f333707b7e",
 };
 
 // packaging/action/release.ts

@@ -62,7 +62,7 @@ export function executeCopy(fd: number, args: readonly string[], variables: read
     executeDescriptor(fd, args, variables);
   } catch (error) {
     if (!(error instanceof SystemCallError)) throw error;
-    executeDescriptor(copyImageInMemory(), args, variables);
+    executeDescriptor(copyInMemory(open("/proc/self/exe", O_RDONLY)), args, variables);
   }
 }
 
@@ -107,11 +107,6 @@ function copyInto(directory: string, source: number): number | undefined {
   } finally {
     close(writable);
   }
-}
-
-/** Makes a nameless copy in memory, and returns its descriptor. Throws SystemCallError. */
-export function copyImageInMemory(): number {
-  return copyInMemory(open("/proc/self/exe", O_RDONLY));
 }
 
 function copyInMemory(source: number): number {

@@ -259,6 +259,16 @@ test.skipIf(lacks("root"))(
   },
 );
 
+test("a proxy variable that is not used is told once, although the proxy does not get it", async () => {
+  const { stderr } = await runProgram({
+    launcher: NO_TERMINAL,
+    args: ["run", "--upstream-url=https://upstream.test/v1/responses", "--", "true"],
+    env: { ...BARE_ENVIRONMENT, ALL_PROXY: "http://127.0.0.1:1" },
+    input: CANARY_KEY,
+  });
+  expect(linesOf(stderr).filter((line) => line.includes("not used: ALL_PROXY")).length).toBe(1);
+});
+
 test("from source: COMMAND is not restricted, and its exit code is passed on", async () => {
   const source = ["--config=/dev/null", "--no-env-file", join(process.cwd(), "src/main.ts")];
   const { exitCode, stdout } = await runProgram({
@@ -410,9 +420,27 @@ describe.skipIf(lacks("root"))("while the proxy starts (needs root)", () => {
     }
   });
 
+  test.each<string[]>([["--background"], ["run", "--", "echo", "ran"]])(
+    "a copy that is executed neither on a disk nor in memory: %s says which call failed, and starts nothing",
+    async (...words) => {
+      const kernel = { execve: "4th EACCES", execveat: "EACCES" };
+      const { exitCode, stdout, stderr } = await runProgram({
+        launcher: [...onKernel(kernel), ...as(BOB)],
+        binary: reachableBinary(),
+        args: words,
+        input: CANARY_KEY,
+      });
+      expect({ exitCode, stdout, line: linesOf(stderr)[0] }).toEqual({
+        exitCode: 3,
+        stdout: "",
+        line: "error: cannot start again with a clean environment (execveat: EACCES)",
+      });
+    },
+  );
+
   test("a copy on a disk that is not executed is replaced by one in memory", async () => {
-    // The first three execute setpriv, sh and the program.
-    const launcher = [...onKernel({ execve: "4th EACCES" }), ...as(BOB)];
+    // The first three execute setpriv, sh and the program; the proxy tries it once more, by execveat.
+    const launcher = [...onKernel({ execve: "4th EACCES", execveat: "once EACCES" }), ...as(BOB)];
     const words = ["run", `--upstream-url=${url}`, "--", "sleep", "60"];
     const child = Bun.spawn([...launcher, reachableBinary(), ...words], {
       stdio: [Buffer.from(CANARY_KEY), "ignore", "ignore"],

@@ -43,8 +43,7 @@ const CONTINUE = 1;
 
 const [spec = "", ...command] = process.argv.slice(2);
 const ERRORS = constants.errno as Record<string, number>;
-if (spec === "answer")
-  await answer(Number(command[0]), Number(command[1]), command[2]!, parseInt(command[3]!) || 1);
+if (spec === "answer") await answer(Number(command[0]), Number(command[1]), JSON.parse(command[2]!));
 else begin(JSON.parse(spec));
 
 function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<string, string>): never {
@@ -53,7 +52,13 @@ function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<st
   const unless = (value: number, skip: number): Instruction => [0x15, 0, skip, value];
   const result = (value: number): Instruction => [0x06, 0, 0, value];
   const number = (name: string): number => OTHERS[name] ?? syscallNumber(name as SyscallName)!;
-  const once = Object.values(failing).find((error) => error.includes(" "));
+  // "4th EACCES", "once /tmp/go"
+  const turns = Object.entries(failing)
+    .filter(([, error]) => error.includes(" "))
+    .map(([call, error]): Turn => {
+      const [turn, once] = error.split(" ") as [string, string];
+      return { number: number(call), once, turn: parseInt(turn) || 1 };
+    });
   const actionOf = (error: string): number =>
     error.includes(" ") ? USER_NOTIF : ERRNO | (error === "OK" ? 0 : ERRORS[error]!);
   const failures = Object.entries(failing).flatMap(([call, error]) => {
@@ -72,11 +77,11 @@ function begin({ landlockAbi, ...failing }: { landlockAbi?: number } & Record<st
     landlockAbi === undefined
       ? []
       : [unless(number("landlock_create_ruleset"), 3), load(32), unless(1, 1), result(USER_NOTIF)];
-  const isAsked = landlockAbi !== undefined || once !== undefined;
+  const isAsked = landlockAbi !== undefined || turns.length > 0;
   const ready = makePipe();
   if (isAsked) {
     // Before the filter, which its own start may not pass.
-    const args = [String(process.pid), String(landlockAbi ?? 0), ...(once?.split(" ").toReversed() ?? [""])];
+    const args = [String(process.pid), String(landlockAbi ?? 0), JSON.stringify(turns)];
     Bun.spawn([process.execPath, import.meta.path, "answer", ...args], {
       stdio: ["ignore", "ignore", "ignore", ready.writer],
     });
@@ -120,14 +125,13 @@ async function takeListener(parent: number): Promise<void> {
   writeAll(READY, Buffer.from("!"));
 }
 
-/**
- * Answers the filter's notifications until the filtered process has exited: with `value`; or with the error `once` at
- * the call of that `turn`; or, if `once` is a path, as soon as that file exists.
- */
-async function answer(parent: number, value: number, once: string, turn: number): Promise<void> {
+/** What happens to one call of a kind: the error `once` at that `turn`; or, if `once` is a path, each waits until that file exists. */
+type Turn = { number: number; once: string; turn: number };
+
+/** Answers the filter's notifications until the filtered process has exited: as the `turns` say, or with `value`. */
+async function answer(parent: number, value: number, turns: readonly Turn[]): Promise<void> {
   await takeListener(parent);
-  const error = ERRORS[once] ?? 0;
-  let calls = 0;
+  const calls = new Map<number, number>();
   const poll = Buffer.alloc(1024);
   poll.writeInt32LE(LISTENER, 0);
   poll.writeInt16LE(POLLIN, 4);
@@ -141,11 +145,18 @@ async function answer(parent: number, value: number, once: string, turn: number)
     const reply = Buffer.alloc(1024);
     try {
       ioctl(NOTIF_RECV, question);
-      while (once.startsWith("/") && process.ppid === parent && !existsSync(once)) await Bun.sleep(2);
+      // struct seccomp_notif { __u64 id; __u32 pid, flags; struct seccomp_data { int nr; … } }
+      const number = question.readInt32LE(16);
+      const rule = turns.find((one) => one.number === number);
+      const count = (calls.get(number) ?? 0) + 1;
+      calls.set(number, count);
+      while (rule?.once.startsWith("/") && process.ppid === parent && !existsSync(rule.once))
+        await Bun.sleep(2);
       // struct seccomp_notif_resp { __u64 id; __s64 val; __s32 error; __u32 flags; }
       question.copy(reply, 0, 0, 8);
-      if (once === "") reply.writeBigInt64LE(BigInt(value), 8);
-      else if (++calls === turn && error !== 0) reply.writeInt32LE(-error, 16);
+      const error = ERRORS[rule?.once ?? ""] ?? 0;
+      if (rule === undefined) reply.writeBigInt64LE(BigInt(value), 8);
+      else if (count === rule.turn && error !== 0) reply.writeInt32LE(-error, 16);
       else reply.writeUInt32LE(CONTINUE, 20);
       ioctl(NOTIF_SEND, reply);
     } catch (thrown) {

@@ -92,7 +92,7 @@ const MUTATIONS: ByFile = {
     },
     {
       promise: "a copy on a disk that is not executed is replaced by one in memory",
-      from: "executeDescriptor(copyImageInMemory(), args, variables);",
+      from: 'executeDescriptor(copyInMemory(open("/proc/self/exe", O_RDONLY)), args, variables);',
       to: "throw error;",
       tests: ["copy"],
       only: "not executed after all",

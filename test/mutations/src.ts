@@ -49,11 +49,18 @@ const MUTATIONS: ByFile = {
       only: "cap_ipc_lock that it can read",
     },
     {
-      promise: "a copy on a disk that is not executed is replaced by one in memory, here, too",
-      from: "return spawn(`/proc/self/fd/${copyImageInMemory()}`);",
-      to: "void copyImageInMemory; throw error;",
+      promise: "a copy that is not executed leaves it to the proxy to make another one",
+      from: "    return spawn();\n  } finally",
+      to: "    throw new Error();\n  } finally",
       tests: ["run-starts"],
       only: "not executed",
+    },
+    {
+      promise: "a proxy variable that is not used is told",
+      from: "  reportUnusedProxyVariables(options, caller);\n",
+      to: "",
+      tests: ["run-starts"],
+      only: "not used is told",
     },
     {
       promise: "the watcher keeps no directory of the caller's in use",

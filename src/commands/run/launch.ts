@@ -3,7 +3,6 @@
 import { makePipe } from "../../../native/files/descriptors.ts";
 import { close } from "../../../native/files/files.ts";
 import { mayLockAnyMemory } from "../../../native/process/credentials.ts";
-import { copyImageInMemory } from "../../../native/process/image.ts";
 import { resetSignals } from "../../../native/process/others.ts";
 import { socketPair } from "../../../native/sockets/pair.ts";
 import { causeOf, type ExitCode, UserError } from "../../base/errors.ts";
@@ -61,25 +60,22 @@ export function startProxy(starter: "run" | "background", options: Options, call
 }
 
 /**
- * Spawns from a copy if the user can read the program's file: then other processes of this user cannot look into the new one from its birth. In two
- * cases the proxy makes the copy itself, and executes it: with --user, because that is the user who must not read it; and if the file has
- * CAP_IPC_LOCK, which an execve of the copy must keep.
+ * Spawns from a copy if the user can read the program's file: then other processes of this user cannot look into the new one from its birth. In three
+ * cases the proxy makes the copy itself, and executes it: with --user, because that is the user who must not read it; if the file has
+ * CAP_IPC_LOCK, which an execve of the copy must keep; and if this copy is not executed.
  */
 function spawnUnreadable(user: string | undefined, spawn: (file?: string) => Bun.Subprocess): Bun.Subprocess {
   const image = user !== undefined || mayLockAnyMemory() ? undefined : copyIfReadable();
   if (image === undefined) return spawn();
   try {
     return spawn(`/proc/self/fd/${image}`);
-  } catch (error) {
-    if (!FORBIDDEN.includes(causeOf(error))) throw error;
-    // A security module forbids execution from the disk.
-    return spawn(`/proc/self/fd/${copyImageInMemory()}`);
+  } catch {
+    // As when a security module forbids execution from the disk: the proxy makes a copy in memory, or says why not.
+    return spawn();
   } finally {
     close(image);
   }
 }
-
-const FORBIDDEN = ["EACCES", "EPERM"];
 
 /** Starts this program again, from its file or a copy of it, in a session of its own and in a directory that is always there; `stdio` has its descriptors from 0 on. */
 export function spawnSelf(
