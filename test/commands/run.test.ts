@@ -277,6 +277,15 @@ describe("the proxy", () => {
     ]);
   });
 
+  test("--allow-user by name: that user is served, and it can be told from another", async () => {
+    // Where the tester's user has no name, its number.
+    const username = Bun.spawnSync(["id", "-un"]).stdout.toString().trim() || String(process.getuid!());
+    const served = await runScript(url, ASK, { args: [`--allow-user=${username}`] });
+    expect(served.stdout).toBe("200 ");
+    const other = username === "root" ? "nobody" : "root";
+    expect((await runScript(url, ASK, { args: [`--allow-user=${other}`] })).stdout).toBe("403 ");
+  });
+
   test("with --socket it listens on a port as well, and with --client-token the token is in the file", async () => {
     const directory = temporaryDirectory();
     const args = [`--socket=${directory}/s`, `--client-token=${directory}/t`, `--server-info=${directory}/i`];
